@@ -1,0 +1,160 @@
+//! The members of a group: decisions over an opaque link handle.
+
+use crate::{
+    balance,
+    id::{ClientId, Identity, SessionId, name_matches},
+};
+
+/// What a group needs to know of a link.
+pub trait Carrier {
+    /// Returns whether the link can take a new exchange.
+    fn health(&self) -> Health;
+    /// Returns how many exchanges it carries.
+    fn in_flight(&self) -> u32;
+}
+
+/// Whether a link can take a new exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Healthy,
+    /// Nothing came back for too long; it is used when there is no other.
+    Suspect,
+    /// It goes away and takes nothing new.
+    Draining,
+}
+
+/// One link in a group.
+#[derive(Clone, Debug)]
+pub struct Member<L> {
+    /// Which session it is.
+    pub session: SessionId,
+    /// Which process is at the other end.
+    pub client_id: ClientId,
+    /// Who that process proved to be.
+    pub identity: Identity,
+    /// How to reach it.
+    pub link: L,
+}
+
+/// A snapshot of a group. Joining and leaving make a new one.
+#[derive(Clone, Debug)]
+pub struct Members<L>(Vec<Member<L>>);
+
+impl<L> Default for Members<L> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<L: Carrier + Clone> Members<L> {
+    /// Returns the group with `member` in it, and the stale session that it replaces: same authenticated
+    /// identity and same client id.
+    pub fn join(&self, member: Member<L>) -> (Self, Option<Member<L>>) {
+        let same = |other: &&Member<L>| other.identity == member.identity && other.client_id == member.client_id;
+        let replaced = self.0.iter().find(same).cloned();
+        let stale = replaced.as_ref().map(|stale| stale.session);
+        let mut members: Vec<_> = self.0.iter().filter(|other| Some(other.session) != stale).cloned().collect();
+        members.push(member);
+        (Self(members), replaced)
+    }
+
+    /// Returns the group without a session.
+    pub fn leave(&self, session: SessionId) -> Self {
+        Self(self.0.iter().filter(|member| member.session != session).cloned().collect())
+    }
+
+    /// Picks the member for a new exchange: a healthy one, or else a suspect one. Allocates nothing.
+    ///
+    /// `random` is 64 random bits.
+    pub fn pick(&self, random: u64) -> Option<&Member<L>> {
+        let of = |wanted: Health| {
+            balance::less_loaded_of_two(self.0.len(), random, |index| {
+                let link = &self.0.get(index)?.link;
+                (link.health() == wanted).then(|| link.in_flight())
+            })
+        };
+        let index = of(Health::Healthy).or_else(|| of(Health::Suspect))?;
+        self.0.get(index)
+    }
+
+    /// Returns whether a member is there that is only about to leave.
+    pub fn is_draining(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|member| member.link.health() == Health::Draining)
+    }
+
+    /// Returns all members, the longest-standing first.
+    pub fn as_slice(&self) -> &[Member<L>] {
+        &self.0
+    }
+}
+
+/// Returns whether `identity` may join a group whose `clients` are these patterns.
+pub fn may_join(clients: &[String], identity: &Identity) -> bool {
+    clients.iter().any(|pattern| name_matches(pattern, &identity.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    struct Fake(Health, u32);
+
+    impl Carrier for Fake {
+        fn health(&self) -> Health {
+            self.0
+        }
+
+        fn in_flight(&self) -> u32 {
+            self.1
+        }
+    }
+
+    fn member(session: u64, client_id: &str, identity: &str, link: Fake) -> Member<Fake> {
+        Member { session: SessionId(session), client_id: client_id.parse().unwrap(), identity: Identity(identity.into()), link }
+    }
+
+    fn group(links: &[Fake]) -> Members<Fake> {
+        let mut members = Members::default();
+        for (session, link) in (0..).zip(links) {
+            members = members.join(member(session, &format!("client-{session}"), "a", link.clone())).0;
+        }
+        members
+    }
+
+    fn picked(members: &Members<Fake>) -> Vec<u64> {
+        let mut sessions: Vec<_> = (0..64_u64)
+            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .map(|member| member.session.0)
+            .collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        sessions
+    }
+
+    #[test]
+    fn healthy_members_are_preferred_and_draining_ones_never_taken() {
+        use Health::{Draining, Healthy, Suspect};
+        assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Healthy, 9), Fake(Draining, 0), Fake(Healthy, 9)])), [1, 3]);
+        assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Draining, 0)])), [0]);
+        assert_eq!(picked(&group(&[Fake(Draining, 0)])), []);
+        assert!(group(&[Fake(Draining, 0)]).is_draining());
+        assert_eq!(picked(&group(&[])), []);
+        assert!(!group(&[]).is_draining());
+    }
+
+    #[test]
+    fn a_returning_client_replaces_its_own_stale_session_only() {
+        let healthy = || Fake(Health::Healthy, 0);
+        let members = Members::default().join(member(1, "client-a", "a", healthy())).0;
+        let (members, replaced) = members.join(member(2, "client-b", "a", healthy()));
+        assert!(replaced.is_none());
+        let (members, replaced) = members.join(member(3, "client-a", "b", healthy()));
+        assert!(replaced.is_none(), "another identity cannot take over a client id");
+        let (members, replaced) = members.join(member(4, "client-a", "a", healthy()));
+        assert_eq!(replaced.map(|member| member.session), Some(SessionId(1)));
+        let sessions: Vec<_> = members.leave(SessionId(2)).as_slice().iter().map(|member| member.session.0).collect();
+        assert_eq!(sessions, [3, 4]);
+    }
+}

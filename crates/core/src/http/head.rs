@@ -1,0 +1,194 @@
+//! From the head that a visitor sent to the head that crosses the tunnel.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderValue, Uri, Version, header, request, uri::PathAndQuery};
+
+use crate::{
+    failure::Failure,
+    http::{forwarded, headers, host::Host},
+    limits::Limits,
+    wire::exchange::{BodyKind, RequestHead, Scheme},
+};
+
+/// What an entry knows that is not in the request itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The address at the other end of the connection.
+    pub visitor: SocketAddr,
+    /// Whether the connection is TLS.
+    pub scheme: Scheme,
+    /// Whether the other end is a proxy whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted: bool,
+}
+
+/// Turns a parsed request into the head that crosses the tunnel.
+///
+/// There is one view of it from here on: whatever could be read in two ways is refused. `request_id` makes
+/// an id for a request that brought none worth keeping.
+///
+/// # Errors
+///
+/// [`Failure::BadRequest`] for a head that means two things, [`Failure::HeadTooLarge`] or
+/// [`Failure::TargetTooLong`] for one over the limits.
+pub fn from_visitor(
+    parts: request::Parts,
+    body: BodyKind,
+    entry: Entry,
+    limits: &Limits,
+    remaining_ms: u32,
+    request_id: impl FnOnce() -> HeaderValue,
+) -> Result<RequestHead, Failure> {
+    let mut headers = parts.headers;
+    check_size(&parts.uri, &headers, limits)?;
+    let authority = authority(&parts.uri, &headers, parts.version)?;
+    let target = target(&parts.uri)?;
+
+    headers.remove(header::HOST);
+    headers::strip_hop_by_hop(&mut headers);
+    // Only adit says this, and what adit adds comes after what a visitor could nominate away.
+    headers.remove(headers::ADIT_ERROR);
+    let came = forwarded::Came { from: entry.visitor, scheme: entry.scheme, authority: &authority, trusted: entry.trusted };
+    forwarded::append(&mut headers, came);
+    if !headers.get(headers::X_REQUEST_ID).is_some_and(headers::is_sane_request_id) {
+        headers.insert(headers::X_REQUEST_ID, request_id());
+    }
+
+    Ok(RequestHead {
+        method: parts.method,
+        scheme: entry.scheme,
+        authority,
+        target,
+        version: parts.version,
+        headers,
+        body,
+        visitor: entry.visitor,
+        remaining_ms,
+    })
+}
+
+fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.head_bytes_max / 2) {
+        return Err(Failure::TargetTooLong);
+    }
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() > limits.head_fields_max || bytes > limits.head_bytes_max {
+        return Err(Failure::HeadTooLarge);
+    }
+    Ok(())
+}
+
+/// The one authority that the request line or `:authority` and `Host` agree on (RFC 9112 §3.2).
+fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String, Failure> {
+    let mut hosts = headers.get_all(header::HOST).into_iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Failure::BadRequest);
+    }
+    let host = host.map(HeaderValue::to_str).transpose().map_err(|_| Failure::BadRequest)?;
+    let authority = match (uri.authority(), host) {
+        (Some(authority), None) if version == Version::HTTP_2 => authority.as_str(),
+        (Some(authority), Some(host)) if authority.as_str().eq_ignore_ascii_case(host) => host,
+        (None, Some(host)) => host,
+        // HTTP/1.0 knows no Host; rules without a host take such a request.
+        (None, None) if version == Version::HTTP_10 => "",
+        (Some(_) | None, Some(_) | None) => return Err(Failure::BadRequest),
+    };
+    if authority.is_empty() && version != Version::HTTP_10 {
+        return Err(Failure::BadRequest);
+    }
+    Host::parse(authority).map_err(|_| Failure::BadRequest)?;
+    Ok(authority.to_owned())
+}
+
+fn target(uri: &Uri) -> Result<PathAndQuery, Failure> {
+    let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    match target.as_str().as_bytes() {
+        [b'/', ..] | b"*" => Ok(target),
+        // `http://host?query` has no path; on the wire it is `/?query` (RFC 9112 §3.2.1).
+        [b'?', ..] => format!("/{target}").parse().map_err(|_| Failure::BadRequest),
+        _ => Err(Failure::BadRequest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn accept(request: Request<()>) -> Result<RequestHead, Failure> {
+        let entry = Entry { visitor: ([192, 0, 2, 1], 9).into(), scheme: Scheme::Http, trusted: false };
+        let made = || HeaderValue::from_static("made");
+        from_visitor(request.into_parts().0, BodyKind::None, entry, &Limits::default(), 1_000, made)
+    }
+
+    fn get(uri: &str) -> request::Builder {
+        Request::get(uri)
+    }
+
+    #[test]
+    fn a_plain_request_keeps_its_authority_and_target() {
+        let head = accept(get("/a/%7E?b=c").header("host", "App.Localhost:8080").body(()).unwrap()).unwrap();
+        assert_eq!(head.authority, "App.Localhost:8080");
+        assert_eq!(head.target, "/a/%7E?b=c");
+        assert_eq!(head.headers["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(head.headers["x-request-id"], "made");
+        assert!(!head.headers.contains_key("host"));
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_a_strange_one_replaced() {
+        let kept = accept(get("/").header("host", "a").header("x-request-id", "mine-1").body(()).unwrap()).unwrap();
+        assert_eq!(kept.headers["x-request-id"], "mine-1");
+        let replaced = accept(get("/").header("host", "a").header("x-request-id", "a b").body(()).unwrap()).unwrap();
+        assert_eq!(replaced.headers["x-request-id"], "made");
+    }
+
+    #[test]
+    fn hosts_that_disagree_are_refused() {
+        let both = |uri: &str, host: &str| accept(get(uri).header("host", host).body(()).unwrap());
+        assert!(both("http://a.example/", "a.example").is_ok());
+        assert_eq!(both("http://a.example/", "b.example").unwrap_err(), Failure::BadRequest);
+        assert_eq!(both("http://a.example:80/", "a.example").unwrap_err(), Failure::BadRequest);
+        let twice = get("/").header("host", "a").header("host", "a").body(()).unwrap();
+        assert_eq!(accept(twice).unwrap_err(), Failure::BadRequest);
+    }
+
+    #[test]
+    fn a_missing_host_is_refused_except_in_http_1_0() {
+        assert_eq!(accept(get("/").body(()).unwrap()).unwrap_err(), Failure::BadRequest);
+        assert_eq!(accept(get("/").header("host", "").body(()).unwrap()).unwrap_err(), Failure::BadRequest);
+        let old = accept(get("/").version(Version::HTTP_10).body(()).unwrap()).unwrap();
+        assert_eq!(old.authority, "");
+        let h2 = accept(get("http://a.example/").version(Version::HTTP_2).body(()).unwrap()).unwrap();
+        assert_eq!(h2.authority, "a.example");
+    }
+
+    #[test]
+    fn a_host_that_is_none_is_refused() {
+        for host in ["a@b", "a/b", "a b", "a,b"] {
+            let request = get("/").header("host", host).body(()).unwrap();
+            assert_eq!(accept(request).unwrap_err(), Failure::BadRequest, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_head_over_the_limits_is_refused() {
+        let mut many = get("/").header("host", "a");
+        for _ in 0..256 {
+            many = many.header("x", "y");
+        }
+        assert_eq!(accept(many.body(()).unwrap()).unwrap_err(), Failure::HeadTooLarge);
+        let large = get("/").header("host", "a").header("x", "y".repeat(65_536)).body(()).unwrap();
+        assert_eq!(accept(large).unwrap_err(), Failure::HeadTooLarge);
+        let long = get(&format!("/{}", "a".repeat(40_000))).header("host", "a").body(()).unwrap();
+        assert_eq!(accept(long).unwrap_err(), Failure::TargetTooLong);
+    }
+
+    #[test]
+    fn visitors_cannot_speak_for_adit() {
+        let head = accept(get("/").header("host", "a").header("adit-error", "x").body(()).unwrap()).unwrap();
+        assert!(!head.headers.contains_key("adit-error"));
+    }
+}

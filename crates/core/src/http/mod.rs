@@ -1,0 +1,7 @@
+//! What a request may look like, and what leaves of it.
+
+pub mod forwarded;
+pub mod head;
+pub mod headers;
+pub mod host;
+pub mod path;
