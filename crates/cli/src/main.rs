@@ -1,2 +1,11 @@
-//! x
-fn main(){}
+//! The binary: see the library for what it does.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Whatever else uses rustls finds the same provider.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    adit::args::run(adit::args::Args::parse())
+}

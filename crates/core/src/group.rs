@@ -112,7 +112,12 @@ mod tests {
     }
 
     fn member(session: u64, client_id: &str, identity: &str, link: Fake) -> Member<Fake> {
-        Member { session: SessionId(session), client_id: client_id.parse().unwrap(), identity: Identity(identity.into()), link }
+        Member {
+            session: SessionId(session),
+            client_id: client_id.parse().unwrap(),
+            identity: Identity(identity.into()),
+            link,
+        }
     }
 
     fn group(links: &[Fake]) -> Members<Fake> {

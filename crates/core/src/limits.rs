@@ -1,6 +1,10 @@
-//! Every bound of a node, with its default.
+//! Every bound and every wait of a node, with its default.
 //!
 //! A limit is checked before the memory it bounds is spent.
+
+use std::time::Duration;
+
+use serde::Deserialize;
 
 /// The largest control frame, in bytes of encoded message.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -16,7 +20,8 @@ pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
 
 /// What a node allows. Both sides of a link have their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The largest request or response head, in bytes of names and values.
     pub head_bytes_max: usize,
@@ -30,12 +35,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            head_bytes_max: 64 * 1024,
-            head_fields_max: 256,
-            exchanges_per_link_max: 1_000,
-            connections_max: 16_384,
-        }
+        Self { head_bytes_max: 64 * 1024, head_fields_max: 256, exchanges_per_link_max: 1_000, connections_max: 16_384 }
     }
 }
 
@@ -43,5 +43,58 @@ impl Limits {
     /// The largest frame that carries a head or trailers, in bytes of encoded message.
     pub fn head_frame_bytes_max(&self) -> usize {
         self.head_bytes_max + HEAD_FRAME_SLACK_BYTES
+    }
+}
+
+/// Every wait of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// From the request to the head of its response; then 504.
+    #[serde(with = "humantime_serde")]
+    pub response_head: Duration,
+    /// From the first byte of a request to the end of its head; then 408 or a closed connection.
+    #[serde(with = "humantime_serde")]
+    pub request_head: Duration,
+    /// To a connection to an upstream, TLS included.
+    #[serde(with = "humantime_serde")]
+    pub connect: Duration,
+    /// How long an upstream connection is kept without use.
+    #[serde(with = "humantime_serde")]
+    pub upstream_idle: Duration,
+    /// How often a client shows the server that it lives.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat: Duration,
+    /// How often a server looks for sessions without heartbeats.
+    #[serde(with = "humantime_serde")]
+    pub sweep: Duration,
+    /// How long a session may go without a heartbeat.
+    #[serde(with = "humantime_serde")]
+    pub stale: Duration,
+    /// The first wait before a client dials again.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_min: Duration,
+    /// The longest wait before a client dials again.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_max: Duration,
+    /// How long exchanges in flight have to finish when a node stops.
+    #[serde(with = "humantime_serde")]
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            response_head: Duration::from_secs(30),
+            request_head: Duration::from_secs(30),
+            connect: Duration::from_secs(5),
+            upstream_idle: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(30),
+            sweep: Duration::from_secs(30),
+            stale: Duration::from_secs(60),
+            reconnect_min: Duration::from_millis(250),
+            reconnect_max: Duration::from_secs(10),
+            drain: Duration::from_secs(30),
+        }
     }
 }

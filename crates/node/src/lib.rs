@@ -1,1 +1,61 @@
-//! x
+//! The I/O of adit: links, exchanges, HTTP entries, upstreams.
+//!
+//! A request comes in over HTTP or over a link, and goes out over a link or to an upstream. Server and client
+//! are the same four rooms with other settings:
+//!
+//! ```text
+//!                      comes in                          goes out
+//!  server   ingress (HTTP entry) ──────────────▶ link    (reverse: a client of the group)
+//!           session (stream accepted on a link) ─▶ egress (forward: an upstream)
+//!  client   ingress (HTTP entry) ──────────────▶ link    (forward: the server)
+//!           session (stream accepted on a link) ─▶ egress (reverse: a local upstream)
+//! ```
+//!
+//! # The life of a request
+//!
+//! ```text
+//!  asking node                                          answering node
+//!  1 ingress/listener   accept, hyper                   5 session          accept_bi → task in the link's JoinSet
+//!  2 ingress/service    clean head, match rule, pick    6 exchange answer  read and check the head
+//!  3 exchange ask       open stream, head + first       7 egress/service   match rule → upstream
+//!                       bytes in one write, upload      8 egress/upstream  pooled hyper connection → response
+//!  4 stream, body       frames ═════ one QUIC stream ═════ frames
+//!    … and back up the same calls: response head → body → trailers → end
+//! ```
+//!
+//! Down is calls, back is returns: there is no channel and no request table in between. The QUIC stream is
+//! what pairs a response with its request.
+//!
+//! # Layers
+//!
+//! Lowest first; a file uses only what stands above it (`just layers` checks):
+//!
+//! 1. [`settings`] what a node is told to do
+//! 2. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 3. [`body`] bodies on their way to and from a stream
+//! 4. [`link`] one authenticated QUIC connection
+//! 5. [`exchange`] `ask` and `answer`
+//! 6. [`registry`] who is connected
+//! 7. [`egress`] out to an upstream
+//! 8. [`ingress`] in from a visitor
+//! 9. [`session`] one link's life
+//! 10. [`node`] wires and owns everything
+//!
+//! # Runtimes
+//!
+//! A node creates no runtime; it runs on the one its caller is on. Give it a `current_thread` runtime:
+//! a link's connection driver, its HTTP connections and the work on its streams then share one core, and
+//! datagrams are batched.
+
+pub mod settings;
+pub mod stream;
+pub mod body;
+pub mod link;
+pub mod exchange;
+pub mod registry;
+pub mod egress;
+pub mod ingress;
+pub mod session;
+pub mod node;
+
+pub use node::{Client, Server};

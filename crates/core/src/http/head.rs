@@ -48,7 +48,8 @@ pub fn from_visitor(
     headers::strip_hop_by_hop(&mut headers);
     // Only adit says this, and what adit adds comes after what a visitor could nominate away.
     headers.remove(headers::ADIT_ERROR);
-    let came = forwarded::Came { from: entry.visitor, scheme: entry.scheme, authority: &authority, trusted: entry.trusted };
+    let came =
+        forwarded::Came { from: entry.visitor, scheme: entry.scheme, authority: &authority, trusted: entry.trusted };
     forwarded::append(&mut headers, came);
     if !headers.get(headers::X_REQUEST_ID).is_some_and(headers::is_sane_request_id) {
         headers.insert(headers::X_REQUEST_ID, request_id());

@@ -59,7 +59,8 @@ pub fn accepts_trailers(headers: &HeaderMap) -> bool {
 /// Returns whether a visitor's request id may be kept: short, and harmless in any log.
 pub fn is_sane_request_id(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@');
+    let allowed =
+        |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@');
     !bytes.is_empty() && bytes.len() <= REQUEST_ID_BYTES_MAX && bytes.iter().all(allowed)
 }
 
@@ -68,12 +69,19 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     list(headers, &header::CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         // RFC 9110 §7.6.1: what is meant for all recipients must not be nominated.
-        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::CACHE_CONTROL))
+        .filter(|name| {
+            !matches!(*name, header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::CACHE_CONTROL)
+        })
         .collect()
 }
 
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+    headers
+        .get_all(name)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
 }
 
 #[cfg(test)]
@@ -109,14 +117,25 @@ mod tests {
 
     #[test]
     fn nobody_can_nominate_away_what_the_request_means() {
-        let mut headers = map(&[("connection", "host, content-length, cache-control"), ("content-length", "3"), ("cache-control", "no-store")]);
+        let mut headers = map(&[
+            ("connection", "host, content-length, cache-control"),
+            ("content-length", "3"),
+            ("cache-control", "no-store"),
+        ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("content-length", "3"), ("cache-control", "no-store")]));
     }
 
     #[test]
     fn trailers_hold_no_framing() {
-        let mut trailers = map(&[("content-length", "3"), ("transfer-encoding", "chunked"), ("host", "a"), ("adit-error", "loop"), ("te", "trailers"), ("grpc-status", "0")]);
+        let mut trailers = map(&[
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("host", "a"),
+            ("adit-error", "loop"),
+            ("te", "trailers"),
+            ("grpc-status", "0"),
+        ]);
         strip_forbidden_trailers(&mut trailers);
         assert_eq!(trailers, map(&[("grpc-status", "0")]));
     }

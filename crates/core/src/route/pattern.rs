@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn prefixes_have_one_spelling() {
-        for (text, prefix) in [("/", "/"), ("/api", "/api"), ("/api/", "/api"), ("/%61pi", "/api"), ("/a%2Fb", "/a%2Fb")] {
+        for (text, prefix) in
+            [("/", "/"), ("/api", "/api"), ("/api/", "/api"), ("/%61pi", "/api"), ("/a%2Fb", "/a%2Fb")]
+        {
             assert_eq!(PathPrefix::parse(text).unwrap().as_str(), prefix, "{text}");
         }
         for bad in ["", "api", "/a/../b", "/a?b", "/a#b", "/a b", "/a\\b"] {

@@ -205,7 +205,9 @@ mod tests {
             let prefix = pattern.path.as_str();
             let host_fits = match &pattern.host {
                 HostPattern::Exact(name) => **name == *host,
-                HostPattern::Wildcard(name) => host.strip_suffix(&**name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+                HostPattern::Wildcard(name) => {
+                    host.strip_suffix(&**name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+                }
                 HostPattern::Any => true,
             };
             let rest = if prefix == "/" { Some("/") } else { path.strip_prefix(prefix) };
@@ -219,7 +221,11 @@ mod tests {
             };
             (host, pattern.path.as_str().len())
         };
-        rules.iter().filter(|(pattern, _)| fits(pattern)).max_by_key(|(pattern, _)| rank(pattern)).map(|(_, target)| target)
+        rules
+            .iter()
+            .filter(|(pattern, _)| fits(pattern))
+            .max_by_key(|(pattern, _)| rank(pattern))
+            .map(|(_, target)| target)
     }
 
     fn host() -> impl Strategy<Value = String> {

@@ -58,10 +58,8 @@ pub fn encode<T: Serialize>(message: &T, limit: usize, out: &mut BytesMut) -> Re
     let flavor = Append { end_max: body.saturating_add(limit), out };
     if let Err(error) = postcard::serialize_with_flavor(message, flavor) {
         out.truncate(start);
-        return Err(match error {
-            postcard::Error::SerializeBufferFull => EncodeError::TooLong { limit },
-            other => EncodeError::Unencodable(other),
-        });
+        let full = error == postcard::Error::SerializeBufferFull;
+        return Err(if full { EncodeError::TooLong { limit } } else { EncodeError::Unencodable(error) });
     }
     let length = out.len() - body;
     let (prefix, used) = prefix(length).ok_or(EncodeError::TooLong { limit })?;

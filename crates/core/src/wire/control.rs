@@ -21,6 +21,9 @@ pub enum Control {
     Heartbeat(Heartbeat),
     /// Either way: open no new exchange on this link, finish what is in flight.
     Drain(Drain),
+    /// Either way, once after the peer's `Drain`: the sender asks nothing more on this link and nothing that it
+    /// asked is in flight. Who sent `Drain` may now close.
+    Drained,
 }
 
 /// The registration of a client.
@@ -130,6 +133,7 @@ mod tests {
     fn heartbeat_and_drain_have_these_bytes() {
         golden(&Control::Heartbeat(Heartbeat { seq: 1, in_flight: 2 }), b"\x03\x02\x01\x02");
         golden(&Control::Drain(Drain { reason: "bye".into(), grace_ms: 5 }), b"\x06\x03\x03bye\x05");
+        golden(&Control::Drained, b"\x01\x04");
     }
 
     #[test]

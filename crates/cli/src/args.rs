@@ -1,0 +1,186 @@
+//! The commands.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use adit_node::{
+    Client, Server,
+    node::StartError,
+    settings::{ClientSettings, ServerSettings, ServerUrl},
+};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    certs::{self, Outcome},
+    config::{self, ConfigError, Settings, working_directory},
+    demo::Demo,
+    life,
+    telemetry::{self, LogFormat},
+};
+
+/// A self-hosted HTTP tunnel: one QUIC connection, one stream per request.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub struct Args {
+    /// How log lines look on stderr; RUST_LOG filters them
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run server, client and a sample backend in one process
+    Demo {
+        /// The public port
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// Tunnel this backend instead of the sample
+        #[arg(long, value_name = "URL")]
+        backend: Option<ServerUrl>,
+    },
+    /// Run a server
+    Server {
+        /// Its configuration
+        #[arg(short, long, value_name = "FILE", default_value = "config/server.toml")]
+        config: PathBuf,
+    },
+    /// Run a client
+    Client {
+        /// Its configuration
+        #[arg(short, long, value_name = "FILE", default_value = "config/client.toml")]
+        config: PathBuf,
+    },
+    /// Make a development CA and certificates for a server and clients
+    Certs {
+        /// Where they go
+        #[arg(long, value_name = "DIR", default_value = "certs")]
+        dir: PathBuf,
+        /// Another name or address of the server, beside those of this machine
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// The name of a client, instead of "client"
+        #[arg(long = "client", value_name = "NAME")]
+        clients: Vec<String>,
+        /// Replace what is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check a configuration without running it
+    Check {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Why a command ended without success.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The user has to change something: exit code 2.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something outside got in the way: exit code 1.
+    #[error("{0:#}")]
+    Run(#[from] anyhow::Error),
+}
+
+/// Runs the command that the arguments name, to its end.
+pub fn run(args: Args) -> ExitCode {
+    let default_filter = match &args.command {
+        // What it prints is for newcomers.
+        Command::Demo { .. } => "warn",
+        Command::Server { .. } | Command::Client { .. } | Command::Certs { .. } | Command::Check { .. } => "info",
+    };
+    telemetry::start(args.log_format, default_filter);
+    let done = match args.command {
+        Command::Demo { port, backend } => demo(port, backend),
+        Command::Server { config } => {
+            config::server(&config, &working_directory()).map_err(Failed::from).and_then(server)
+        }
+        Command::Client { config } => {
+            config::client(&config, &working_directory()).map_err(Failed::from).and_then(client)
+        }
+        Command::Certs { dir, hosts, clients, force } => make_certs(&dir, &hosts, &clients, force),
+        Command::Check { config } => check(&config),
+    };
+    let Err(failed) = done else { return ExitCode::SUCCESS };
+    // There is nobody left to tell where stderr is closed.
+    let _ = writeln!(std::io::stderr(), "adit: {failed}");
+    match failed {
+        Failed::Config(_) => ExitCode::from(2),
+        Failed::Run(_) => ExitCode::from(1),
+    }
+}
+
+fn server(settings: ServerSettings) -> Result<(), Failed> {
+    live(async |stop| {
+        let server = Server::bind(settings).await?;
+        let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
+        tracing::info!(%tunnel, http = server.http_address().map(tracing::field::display), "server is up");
+        server.run(stop).await;
+        Ok(())
+    })
+}
+
+fn client(settings: ClientSettings) -> Result<(), Failed> {
+    live(async |stop| {
+        let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
+        let client = Client::bind(settings).await?;
+        tracing::info!(
+            servers = servers.join(" "),
+            http = client.http_address().map(tracing::field::display),
+            "client is up"
+        );
+        client.run(stop).await;
+        Ok(())
+    })
+}
+
+fn demo(port: u16, backend: Option<ServerUrl>) -> Result<(), Failed> {
+    live(async |stop| {
+        let demo = Demo::bind(port, backend).await.map_err(|error| error.context("try another port with --port"))?;
+        demo.run(stop).await
+    })
+}
+
+/// Runs a node on its runtime until a signal ends it.
+fn live(work: impl AsyncFnOnce(tokio_util::sync::CancellationToken) -> anyhow::Result<()>) -> Result<(), Failed> {
+    life::raise_descriptor_limit();
+    let runtime = life::runtime().map_err(anyhow::Error::from)?;
+    runtime.block_on(life::until_signal(work)).map_err(anyhow::Error::from)??;
+    Ok(())
+}
+
+fn make_certs(dir: &Path, hosts: &[String], clients: &[String], force: bool) -> Result<(), Failed> {
+    let outcomes = certs::write_all(dir, hosts, clients, force).map_err(anyhow::Error::from)?;
+    for (path, outcome) in outcomes {
+        let word = match outcome {
+            Outcome::Written => "wrote",
+            Outcome::Kept => "kept ",
+        };
+        say(&format!("{word} {} and {}", path.display(), path.with_extension("key").display()))?;
+    }
+    Ok(())
+}
+
+fn check(path: &Path) -> Result<(), Failed> {
+    let kind = match config::either(path, &working_directory())? {
+        Settings::Server(settings) => {
+            format!("a server with {} ingress rules, {} groups", settings.ingress.len(), settings.groups.len())
+        }
+        Settings::Client(settings) => {
+            format!("a client of the group {} with {} egress rules", settings.tunnel.group, settings.egress.rules.len())
+        }
+    };
+    say(&format!("{}: {kind}", path.display()))
+}
+
+fn say(line: &str) -> Result<(), Failed> {
+    writeln!(std::io::stdout(), "{line}").map_err(anyhow::Error::from)?;
+    Ok(())
+}

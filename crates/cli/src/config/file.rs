@@ -1,0 +1,156 @@
+//! What stands in a configuration file, as it stands there.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use adit_core::limits::{Limits, Timeouts};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// `server.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerFile {
+    /// Where clients connect.
+    pub tunnel: TunnelListen,
+    /// The public HTTP entry.
+    pub http: Option<HttpEntry>,
+    /// Requests → group.
+    #[serde(default)]
+    pub ingress: Vec<IngressRule>,
+    /// Requests of clients → upstream.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+    /// The upstreams that egress rules name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Who may join.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Group>,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Waits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// `client.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientFile {
+    /// Which server to connect to, as whom.
+    pub tunnel: TunnelConnect,
+    /// The local HTTP entry.
+    pub http: Option<HttpEntry>,
+    /// Requests from the server → upstream.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+    /// The upstreams that egress rules name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Waits.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+/// `[tunnel]` of a server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelListen {
+    /// UDP.
+    pub listen: SocketAddr,
+    /// PEM.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// PEM: who signs the clients' certificates.
+    pub client_ca: PathBuf,
+}
+
+/// `[tunnel]` of a client.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelConnect {
+    /// `HOST:PORT`, or a list of them.
+    pub connect: OneOrMany,
+    /// The name in the server's certificate; the host to connect to where it is left out.
+    pub server_name: Option<String>,
+    /// PEM: who signs the server's certificate.
+    pub ca: PathBuf,
+    /// PEM.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
+    /// The group to join.
+    pub group: String,
+}
+
+/// A string or a list of strings.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// A list.
+    Many(Vec<String>),
+}
+
+/// `[http]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpEntry {
+    /// TCP.
+    pub listen: SocketAddr,
+    /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[[ingress]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IngressRule {
+    /// Exact, `*.example.com`, or any.
+    pub host: Option<String>,
+    /// A prefix on segment boundaries.
+    pub path: Option<String>,
+    /// Who answers.
+    pub group: String,
+}
+
+/// `[[egress]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EgressRule {
+    /// Exact, `*.example.com`, or any.
+    pub host: Option<String>,
+    /// A prefix on segment boundaries.
+    pub path: Option<String>,
+    /// Whose requests; any group's where it is left out.
+    pub groups: Option<Vec<String>>,
+    /// The name of the upstream.
+    pub upstream: String,
+    /// The `Host` that the upstream sees.
+    pub set_host: Option<String>,
+}
+
+/// `[upstreams.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// `http://host:port`, `https://host:port` or `h2c://host:port`.
+    pub servers: Vec<String>,
+    /// PEM: who signs the certificates of `https://` servers; whom the system trusts where it is left out.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[groups.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Certificate names that may join, with `*` for any run of characters.
+    pub clients: Vec<String>,
+}

@@ -1,0 +1,103 @@
+//! Configuration: built-in defaults < file < environment → settings.
+
+pub mod file;
+pub mod locate;
+mod resolve;
+
+use std::path::{Path, PathBuf};
+
+use adit_node::settings::{ClientSettings, ServerSettings};
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use serde::Deserialize;
+
+use self::{
+    file::{ClientFile, ServerFile},
+    locate::Located,
+};
+
+/// What is wrong with a configuration, and where: `config/server.toml:7: tunnel.listen: …`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", self.text())]
+pub struct ConfigError {
+    /// The file, or the environment variable that the value came from.
+    pub place: String,
+    /// The line in the file, counting from 1.
+    pub line: Option<usize>,
+    /// The key, such as `ingress[1].host`.
+    pub key: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl ConfigError {
+    fn text(&self) -> String {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        format!("{}{line}: {key}{}", self.place, self.problem)
+    }
+}
+
+/// Either kind of configuration.
+#[derive(Debug)]
+pub enum Settings {
+    /// `[tunnel]` has `listen`.
+    Server(Box<ServerSettings>),
+    /// `[tunnel]` has `connect`.
+    Client(Box<ClientSettings>),
+}
+
+/// Loads the configuration of a server. Relative paths in it start at `base`.
+///
+/// # Errors
+///
+/// When the file is missing or malformed, or a value is unknown or wrong.
+pub fn server(path: &Path, base: &Path) -> Result<ServerSettings, ConfigError> {
+    let (file, located) = load::<ServerFile>(path)?;
+    resolve::server(file, &located, base)
+}
+
+/// Loads the configuration of a client. Relative paths in it start at `base`.
+///
+/// # Errors
+///
+/// When the file is missing or malformed, or a value is unknown or wrong.
+pub fn client(path: &Path, base: &Path) -> Result<ClientSettings, ConfigError> {
+    let (file, located) = load::<ClientFile>(path)?;
+    resolve::client(file, &located, base)
+}
+
+/// Loads a configuration of the kind that its `[tunnel]` shows.
+///
+/// # Errors
+///
+/// When the file is missing or malformed, or a value is unknown or wrong.
+pub fn either(path: &Path, base: &Path) -> Result<Settings, ConfigError> {
+    let located = Located::read(path)?;
+    if located.has(&["tunnel", "connect"]) {
+        return Ok(Settings::Client(Box::new(client(path, base)?)));
+    }
+    Ok(Settings::Server(Box::new(server(path, base)?)))
+}
+
+fn load<'a, T: Deserialize<'a>>(path: &Path) -> Result<(T, Located), ConfigError> {
+    // figment takes a missing file for an empty one, and knows keys but no lines.
+    let located = Located::read(path)?;
+    let figment = Figment::from(Toml::string(located.text())).merge(environment());
+    let file = figment.extract().map_err(|error| located.figment_error(error))?;
+    Ok((file, located))
+}
+
+/// `ADIT_HTTP__LISTEN` → `http.listen`. Variables without `__` are not ours: Kubernetes injects such.
+fn environment() -> Env {
+    Env::prefixed(locate::ENV_PREFIX)
+        .filter(|key| key.as_str().contains(locate::ENV_SEPARATOR))
+        .split(locate::ENV_SEPARATOR)
+}
+
+/// Where relative paths in a configuration start: the working directory.
+pub fn working_directory() -> PathBuf {
+    PathBuf::from(".")
+}

@@ -1,0 +1,251 @@
+//! One connection to one backend server.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use adit_core::failure::Failure;
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, lookup_host},
+};
+use tokio_rustls::TlsConnector;
+
+use crate::{
+    body::RecvBody,
+    settings::{Protocol, ServerUrl},
+};
+
+/// How much an upload over HTTP/2 may be ahead of its reader: hyper's 64 KiB and 1 MiB would slow down a fast
+/// download.
+const H2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+
+/// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
+const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// The right to send requests on a connection.
+#[derive(Debug)]
+pub enum Sender {
+    /// One request at a time.
+    Http1(http1::SendRequest<RecvBody>),
+    /// As many as the server allows.
+    Http2(http2::SendRequest<RecvBody>),
+}
+
+/// The future that drives a connection; it ends when the connection does.
+pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How to reach one backend server.
+#[derive(Debug)]
+pub struct Connector {
+    url: ServerUrl,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+impl Connector {
+    /// Prepares to connect to `url`; `tls` is for `https://`.
+    ///
+    /// # Errors
+    ///
+    /// When the host of an `https://` URL is no name that a certificate can have.
+    pub fn new(url: ServerUrl, tls: &Arc<ClientConfig>) -> Result<Self, rustls::pki_types::InvalidDnsNameError> {
+        let tls = match url.protocol {
+            Protocol::Http1 => None,
+            Protocol::H2c => None,
+            Protocol::Https => {
+                let name = ServerName::try_from(url.address.host.clone())?;
+                Some((Arc::clone(tls), name))
+            }
+        };
+        Ok(Self { url, tls })
+    }
+
+    /// Returns where it leads.
+    pub fn url(&self) -> &ServerUrl {
+        &self.url
+    }
+
+    /// Connects. The returned driver has to be polled for anything to happen.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the server, as far as the asker should know.
+    pub async fn connect(&self) -> Result<(Sender, Driver), Failure> {
+        let tcp = self.connect_tcp().await?;
+        let Some((tls, name)) = &self.tls else {
+            return match self.url.protocol {
+                Protocol::H2c => http2(tcp).await,
+                Protocol::Http1 => http1(tcp).await,
+                Protocol::Https => Err(Failure::UpstreamTls),
+            };
+        };
+        let tls = TlsConnector::from(Arc::clone(tls)).connect(name.clone(), tcp).await.map_err(|error| {
+            tracing::warn!(upstream = %self.url, %error, "TLS handshake failed");
+            Failure::UpstreamTls
+        })?;
+        if tls.get_ref().1.alpn_protocol() == Some(b"h2") { http2(tls).await } else { http1(tls).await }
+    }
+
+    async fn connect_tcp(&self) -> Result<TcpStream, Failure> {
+        let address = &self.url.address;
+        let found = lookup_host((address.host.as_str(), address.port)).await.map_err(|error| {
+            tracing::warn!(upstream = %self.url, %error, "name does not resolve");
+            Failure::UpstreamUnresolved
+        })?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for address in found {
+            match TcpStream::connect(address).await {
+                Ok(tcp) => {
+                    // Without it a small request waits for the acknowledgement of the one before.
+                    let _ = tcp.set_nodelay(true);
+                    return Ok(tcp);
+                }
+                Err(error) => last = error,
+            }
+        }
+        tracing::warn!(upstream = %self.url, error = %last, "cannot connect");
+        Err(Failure::UpstreamRefused)
+    }
+}
+
+async fn http1<T>(io: T) -> Result<(Sender, Driver), Failure>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| failure(&error))?;
+    let driver = async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    };
+    Ok((Sender::Http1(sender), Box::pin(driver)))
+}
+
+async fn http2<T>(io: T) -> Result<(Sender, Driver), Failure>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(H2_KEEP_ALIVE)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| failure(&error))?;
+    let driver = async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    };
+    Ok((Sender::Http2(sender), Box::pin(driver)))
+}
+
+/// What came of a try to send a request.
+#[derive(Debug)]
+pub enum Sent {
+    /// The server answered.
+    Answered(Response<Incoming>),
+    /// The connection was closed before anything of the request went out: here it is again.
+    Returned(Box<Request<RecvBody>>),
+    /// The request may have had an effect.
+    Failed(Failure),
+}
+
+impl Sender {
+    /// Sends a request and waits for the head of its response.
+    pub async fn send(&mut self, request: Request<RecvBody>) -> Sent {
+        let result = match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        };
+        result.map_or_else(not_sent, Sent::Answered)
+    }
+
+    /// Returns whether requests are framed as HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        match self {
+            Self::Http1(_) => false,
+            Self::Http2(_) => true,
+        }
+    }
+
+    /// Returns whether a request can be sent at once.
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_ready(),
+            Self::Http2(sender) => sender.is_ready(),
+        }
+    }
+
+    /// Returns whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.is_closed(),
+            Self::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    /// Waits until a request can be sent.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        match self {
+            Self::Http1(sender) => sender.poll_ready(cx),
+            Self::Http2(sender) => sender.poll_ready(cx),
+        }
+    }
+}
+
+fn not_sent(mut error: TrySendError<Request<RecvBody>>) -> Sent {
+    match error.take_message() {
+        Some(request) => Sent::Returned(Box::new(request)),
+        None => Sent::Failed(failure(error.error())),
+    }
+}
+
+/// What an error of hyper's client means for the asker.
+pub fn failure(error: &hyper::Error) -> Failure {
+    tracing::debug!(%error, "upstream failed");
+    if error.is_parse() { Failure::UpstreamProtocol } else { Failure::UpstreamReset }
+}
+
+/// Returns the TLS settings towards servers: HTTP/2 or HTTP/1.1, and whom to trust.
+///
+/// Without `roots` it trusts whom the system trusts, or Mozilla's list on a system without one.
+///
+/// # Errors
+///
+/// When the versions of TLS we speak are not available.
+pub fn tls_config(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = || ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let verified = match roots {
+        Some(roots) => builder()?.with_root_certificates(roots),
+        None => match builder()?.with_platform_verifier() {
+            Ok(verified) => verified,
+            Err(error) => {
+                tracing::debug!(%error, "no certificate authorities in the system; using Mozilla's");
+                builder()?.with_root_certificates(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+            }
+        },
+    };
+    let mut tls = verified.with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}

@@ -1,0 +1,287 @@
+//! One request and its response on one QUIC stream: asked on one node, answered on the other.
+
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use adit_core::{
+    failure::Failure,
+    http::headers,
+    limits::Limits,
+    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
+};
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    body::{self, Outbox, RecvBody, SendError},
+    link::{ExchangePermit, Link},
+    stream::{RecvStream, SendStream, StreamError},
+};
+
+/// How long an asker has to get its request head across, once its stream is open.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The body of an answer, and with it everything that is still going on in the exchange.
+///
+/// Dropped before its end, it cancels the exchange: both halves of the stream are reset with
+/// [`Failure::Cancelled`].
+#[derive(Debug)]
+pub struct AnswerBody {
+    body: RecvBody,
+    /// The rest of the request body, where the response came before its end.
+    upload: Option<AbortOnDropHandle<()>>,
+    _permit: ExchangePermit,
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.upload = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Asks one exchange: sends a request over a link and waits for the head of its response.
+///
+/// The head and what the body has ready leave in one write. Not cancel-safe; dropped early, it cancels the
+/// exchange at the other end.
+///
+/// # Errors
+///
+/// [`Failure::Timeout`] when there is no response head at the deadline, what the answerer says in
+/// [`Reply::Failed`], or what happened to the link.
+pub async fn ask<B>(
+    link: &Link,
+    head: RequestHead,
+    body: B,
+    limits: Limits,
+    deadline: Instant,
+) -> Result<Response<AnswerBody>, Failure>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Send,
+{
+    let permit = link.permit(deadline).await?;
+    timeout_at(deadline, ask_within(link, head, body, limits, permit)).await.unwrap_or(Err(Failure::Timeout))
+}
+
+async fn ask_within<B>(
+    link: &Link,
+    head: RequestHead,
+    mut body: B,
+    limits: Limits,
+    permit: ExchangePermit,
+) -> Result<Response<AnswerBody>, Failure>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Send,
+{
+    let (mut send, mut recv) = link.open().await?;
+    let mut outbox = Outbox::new(limits);
+    outbox.request(&head).map_err(|_| Failure::HeadTooLarge)?;
+
+    let complete = if head.body == BodyKind::None {
+        outbox.flush(&mut send).await.map_err(|error| error.failure())?;
+        true
+    } else {
+        upload_some(&mut outbox, &mut body, &mut send).await?
+    };
+    if complete {
+        send.finish();
+        let (reply, kind) = read_reply(&mut recv, &limits).await?;
+        return Ok(answer_from(reply, RecvBody::new(recv, kind, limits), None, permit));
+    }
+
+    let mut upload = Box::pin(upload(outbox, body, send));
+    let reply = tokio::select! {
+        biased;
+        reply = read_reply(&mut recv, &limits) => Ok(reply?),
+        uploaded = &mut upload => Err(uploaded),
+    };
+    let (upload, (reply, kind)) = match reply {
+        // The response came first: the rest of the upload goes on beside it.
+        #[expect(clippy::disallowed_methods, reason = "the response body owns the task")]
+        Ok(reply) => {
+            let rest = async move {
+                // How it went is seen in the response: it ends early where the upload mattered.
+                let _ = upload.await;
+            };
+            (Some(AbortOnDropHandle::new(tokio::spawn(rest))), reply)
+        }
+        Err(uploaded) => {
+            uploaded?;
+            (None, read_reply(&mut recv, &limits).await?)
+        }
+    };
+    Ok(answer_from(reply, RecvBody::new(recv, kind, limits), upload, permit))
+}
+
+/// Sends a body to its end.
+async fn upload<B>(mut outbox: Outbox, mut body: B, mut send: SendStream) -> Result<(), Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    while !upload_some(&mut outbox, &mut body, &mut send).await? {}
+    send.finish();
+    Ok(())
+}
+
+/// Sends what a request body has ready and returns whether that was all.
+///
+/// An answerer that wants no more of it is no failure: its reply says what is.
+async fn upload_some<B>(outbox: &mut Outbox, body: &mut B, send: &mut SendStream) -> Result<bool, Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    match outbox.advance(body, send).await {
+        Err(SendError::Stream(StreamError::Peer(_))) => Ok(true),
+        advanced => advanced.map_err(|error| source_failure(&error, Failure::Cancelled)),
+    }
+}
+
+async fn read_reply(recv: &mut RecvStream, limits: &Limits) -> Result<(ReplyHead, BodyKind), Failure> {
+    loop {
+        let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
+        let frame = frame.ok_or(Failure::Protocol)?;
+        match exchange::decode_reply(&frame, limits).map_err(|_| Failure::Protocol)? {
+            Reply::Informational(_) => {}
+            Reply::Head(head, kind) => return Ok((head, kind)),
+            Reply::Failed(failure) => return Err(failure),
+        }
+    }
+}
+
+fn answer_from(
+    head: ReplyHead,
+    body: RecvBody,
+    upload: Option<AbortOnDropHandle<()>>,
+    permit: ExchangePermit,
+) -> Response<AnswerBody> {
+    let mut response = Response::new(AnswerBody { body, upload, _permit: permit });
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
+/// and sends it back.
+///
+/// Returns how it ended. Dropped early, it resets both halves of the stream with [`Failure::Cancelled`].
+///
+/// # Errors
+///
+/// When no complete response went out; the peer has been told, unless it is what failed.
+pub async fn answer<H, F, B>(
+    mut send: SendStream,
+    mut recv: RecvStream,
+    limits: Limits,
+    handle: H,
+) -> Result<(), Failure>
+where
+    H: FnOnce(RequestHead, RecvBody) -> F,
+    F: Future<Output = Result<Response<B>, Failure>>,
+    B: Body<Data = Bytes> + Unpin,
+{
+    let head = match timeout_at(Instant::now() + REQUEST_HEAD_TIMEOUT, read_request(&mut recv, &limits)).await {
+        Ok(Ok(head)) => head,
+        Ok(Err(failure)) => return abandon(send, recv, failure),
+        Err(_) => return abandon(send, recv, Failure::RequestTimeout),
+    };
+    let deadline = Instant::now() + Duration::from_millis(head.remaining_ms.into());
+    let request_body = RecvBody::new(recv, head.body, limits);
+    let mut stopped = pin!(send.stopped());
+    let handled = tokio::select! {
+        biased;
+        handled = timeout_at(deadline, handle(head, request_body)) => handled.unwrap_or(Err(Failure::Timeout)),
+        error = &mut stopped => return Err(error.failure()),
+    };
+    let response = match handled {
+        Ok(response) => response,
+        Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
+    };
+    let failure = tokio::select! {
+        biased;
+        sent = send_response(response, Outbox::new(limits), &mut send) => match sent {
+            Ok(()) => {
+                send.finish();
+                return Ok(());
+            }
+            Err(failure) => failure,
+        },
+        error = &mut stopped => error.failure(),
+    };
+    send.reset(failure);
+    Err(failure)
+}
+
+/// Says that there is no response.
+async fn refuse(mut send: SendStream, mut outbox: Outbox, failure: Failure) -> Result<(), Failure> {
+    // A reply without fields is within any limit.
+    let _ = outbox.reply(&Reply::Failed(failure));
+    outbox.flush(&mut send).await.map_err(|error| error.failure())?;
+    send.finish();
+    Err(failure)
+}
+
+async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestHead, Failure> {
+    let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
+    let frame = frame.ok_or(Failure::Protocol)?;
+    exchange::decode_request(&frame, limits).map_err(|error| {
+        tracing::warn!(%error, "malformed request head from the peer");
+        Failure::Protocol
+    })
+}
+
+async fn send_response<B>(response: Response<B>, mut outbox: Outbox, send: &mut SendStream) -> Result<(), Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (parts, mut body) = response.into_parts();
+    let mut head = ReplyHead { status: parts.status, headers: parts.headers };
+    headers::strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(headers::ADIT_ERROR);
+    let kind = body::kind(&body);
+    // A head over our limits cannot be passed on as it is, and not in part either.
+    outbox.reply(&Reply::Head(head, kind)).map_err(|_| Failure::UpstreamProtocol)?;
+    if kind == BodyKind::None {
+        return outbox.flush(send).await.map_err(|error| error.failure());
+    }
+    let broken = |error| source_failure(&error, Failure::UpstreamReset);
+    while !outbox.advance(&mut body, send).await.map_err(broken)? {}
+    Ok(())
+}
+
+/// Ends a stream on which the peer did not ask for anything.
+fn abandon(send: SendStream, recv: RecvStream, failure: Failure) -> Result<(), Failure> {
+    send.reset(failure);
+    recv.stop(failure);
+    Err(failure)
+}
+
+/// What an early end means: `source` when the body broke where it came from.
+fn source_failure<E>(error: &SendError<E>, source: Failure) -> Failure {
+    match error {
+        SendError::Source(_) => source,
+        SendError::Unencodable(_) => Failure::HeadTooLarge,
+        SendError::Stream(error) => error.failure(),
+    }
+}

@@ -1,0 +1,144 @@
+//! From a QUIC connection to a link: the registration on the control stream.
+
+use std::time::Duration;
+
+use adit_core::{
+    id::{Identity, SessionId},
+    limits::Limits,
+    wire::control::{Control, StreamOpen, StreamOpenResponse},
+};
+use tokio::time::timeout;
+
+use super::{
+    Close, Link,
+    control::{ControlError, ControlStream},
+    tls,
+};
+
+/// How long a peer has for its side of the registration.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why there is no link.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    /// The QUIC or TLS handshake failed.
+    #[error("{0}")]
+    Connection(#[from] quinn::ConnectionError),
+    /// The control stream broke.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The peer took more than five seconds.
+    #[error("no registration within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout,
+    /// The peer's first message is not the one that comes first.
+    #[error("the peer said something else first")]
+    Unexpected,
+    /// The peer's certificate has no name.
+    #[error("the peer's certificate has neither a DNS name nor a common name")]
+    Nameless,
+    /// The server does not take this client.
+    #[error("the server says: {0}")]
+    Denied(String),
+}
+
+/// A client that wants to join, after its certificate was verified.
+#[derive(Debug)]
+pub struct Applicant {
+    /// What it asks for.
+    pub open: StreamOpen,
+    /// Who it proved to be.
+    pub identity: Identity,
+    quic: quinn::Connection,
+    control: ControlStream,
+}
+
+/// A link that is ready, seen from either side.
+#[derive(Debug)]
+pub struct Joined {
+    /// The link.
+    pub link: Link,
+    /// Its control stream.
+    pub control: ControlStream,
+    /// How often the client shows that it lives.
+    pub heartbeat: Duration,
+}
+
+/// The client's side: opens the control stream and registers.
+///
+/// # Errors
+///
+/// When the server denies, is silent for five seconds, or the connection breaks.
+pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) -> Result<Joined, HandshakeError> {
+    let peer = tls::peer_identity(&quic).ok_or(HandshakeError::Nameless)?;
+    let mut control = ControlStream::open(&quic).await?;
+    control.write(&Control::StreamOpen(open)).await?;
+    let answer = match timeout(HANDSHAKE_TIMEOUT, control.read()).await {
+        Ok(answer) => answer,
+        Err(_) => return Err(HandshakeError::Timeout),
+    };
+    let answer = answer.map_err(|error| quic.close_reason().map_or(HandshakeError::Control(error), Into::into))?;
+    match answer {
+        Some(Control::StreamOpenResponse(StreamOpenResponse::Accepted { session, heartbeat_ms, features: _ })) => {
+            let link = Link::new(quic, session, peer, limits);
+            let heartbeat = Duration::from_millis(heartbeat_ms.max(1).into());
+            Ok(Joined { link, control, heartbeat })
+        }
+        Some(Control::StreamOpenResponse(StreamOpenResponse::Denied { reason })) => Err(HandshakeError::Denied(reason)),
+        Some(Control::StreamOpen(_) | Control::Heartbeat(_) | Control::Drain(_) | Control::Drained) | None => {
+            Err(HandshakeError::Unexpected)
+        }
+    }
+}
+
+/// The server's side: waits for the control stream and the registration on it.
+///
+/// Nothing else is read from the peer before that.
+///
+/// # Errors
+///
+/// When the peer is silent for five seconds, says something else first, or the connection breaks.
+pub async fn welcome(quic: quinn::Connection) -> Result<Applicant, HandshakeError> {
+    let identity = tls::peer_identity(&quic).ok_or(HandshakeError::Nameless)?;
+    let first = async {
+        let mut control = ControlStream::accept(&quic).await?;
+        let first = control.read().await?;
+        Ok::<_, HandshakeError>((control, first))
+    };
+    let (control, first) = match timeout(HANDSHAKE_TIMEOUT, first).await {
+        Ok(first) => first?,
+        Err(_) => return Err(HandshakeError::Timeout),
+    };
+    let Some(Control::StreamOpen(open)) = first else { return Err(HandshakeError::Unexpected) };
+    Ok(Applicant { open, identity, quic, control })
+}
+
+impl Applicant {
+    /// Tells the client that it is a member.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks.
+    pub async fn accept(
+        mut self,
+        session: SessionId,
+        heartbeat: Duration,
+        limits: &Limits,
+    ) -> Result<Joined, HandshakeError> {
+        let heartbeat_ms = u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX);
+        let accepted = StreamOpenResponse::Accepted { session, features: 0, heartbeat_ms };
+        self.control.write(&Control::StreamOpenResponse(accepted)).await?;
+        let link = Link::new(self.quic, session, self.identity, limits);
+        Ok(Joined { link, control: self.control, heartbeat })
+    }
+
+    /// Tells the client why it is no member, and closes the link once it has heard it.
+    pub async fn deny(mut self, reason: String) {
+        let denied = Control::StreamOpenResponse(StreamOpenResponse::Denied { reason });
+        if self.control.write(&denied).await.is_ok() {
+            // `close` drops what was not sent yet, so the client closes first; a client that doesn't is not
+            // waited for.
+            let _ = timeout(HANDSHAKE_TIMEOUT, self.quic.closed()).await;
+        }
+        self.quic.close(Close::Denied.code(), b"denied");
+    }
+}

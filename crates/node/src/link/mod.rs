@@ -1,0 +1,243 @@
+//! One authenticated QUIC connection between a client and a server.
+
+pub mod control;
+pub mod dial;
+pub mod handshake;
+pub mod listen;
+pub mod tls;
+pub mod transport;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use adit_core::{
+    failure::Failure,
+    group::{Carrier, Health},
+    id::{Identity, SessionId},
+    limits::Limits,
+};
+use quinn::VarInt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
+
+use crate::stream::{RecvStream, SendStream};
+
+/// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Close {
+    /// The node stops, or both ends have drained.
+    #[error("the peer is going away")]
+    GoingAway,
+    /// The peer broke the protocol.
+    #[error("broke the protocol")]
+    Protocol,
+    /// The registration was denied.
+    #[error("denied")]
+    Denied,
+    /// There was no heartbeat for too long.
+    #[error("no heartbeat for too long")]
+    Stale,
+    /// The same client has come back on another link.
+    #[error("replaced by a newer link of the same client")]
+    Replaced,
+}
+
+impl Close {
+    pub(crate) fn code(self) -> VarInt {
+        VarInt::from_u32(match self {
+            Self::GoingAway => 1,
+            Self::Protocol => 2,
+            Self::Denied => 3,
+            Self::Stale => 4,
+            Self::Replaced => 5,
+        })
+    }
+}
+
+/// One link. Cloning makes another handle to it.
+#[derive(Clone, Debug)]
+pub struct Link(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    quic: quinn::Connection,
+    session: SessionId,
+    peer: Identity,
+    exchanges_max: u32,
+    /// One permit for every exchange that this side may ask.
+    permits: Arc<Semaphore>,
+    suspect: AtomicBool,
+    draining: AtomicBool,
+    /// Streams that the peer may have open at once, as last granted.
+    granted: AtomicU32,
+    pulse: Pulse,
+}
+
+/// When something was last heard, in terms of what quinn counts.
+#[derive(Debug, Default)]
+struct Pulse {
+    datagrams_received: AtomicU64,
+    bytes_sent: AtomicU64,
+    /// Milliseconds after `Link::new`, since when something has been sent and nothing has come back.
+    waiting_since_ms: AtomicU64,
+}
+
+/// The right to ask one exchange. Given back when dropped.
+#[derive(Debug)]
+pub struct ExchangePermit {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Link {
+    /// Wraps a connection whose registration succeeded.
+    pub fn new(quic: quinn::Connection, session: SessionId, peer: Identity, limits: &Limits) -> Self {
+        let permits = usize::try_from(limits.exchanges_per_link_max).unwrap_or(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Shared {
+            quic,
+            session,
+            peer,
+            exchanges_max: limits.exchanges_per_link_max,
+            permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            suspect: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            granted: AtomicU32::new(transport::BIDI_STREAMS_START),
+            pulse: Pulse::default(),
+        }))
+    }
+
+    /// Returns the number of the session, as the server counts.
+    pub fn session(&self) -> SessionId {
+        self.0.session
+    }
+
+    /// Returns who the peer proved to be.
+    pub fn peer(&self) -> &Identity {
+        &self.0.peer
+    }
+
+    /// Waits for the right to ask an exchange. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Overloaded`] when none is free at the deadline, [`Failure::Draining`] when the link goes away.
+    pub async fn permit(&self, deadline: time::Instant) -> Result<ExchangePermit, Failure> {
+        if self.0.draining.load(Ordering::Acquire) {
+            return Err(Failure::Draining);
+        }
+        let permit = match Arc::clone(&self.0.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => time::timeout_at(deadline, Arc::clone(&self.0.permits).acquire_owned())
+                .await
+                .map_err(|_| Failure::Overloaded)?
+                .map_err(|_| Failure::Draining)?,
+        };
+        Ok(ExchangePermit { _permit: permit })
+    }
+
+    /// Waits until this side has no exchange in flight that it asked. Cancel-safe.
+    pub async fn idle(&self) {
+        // Fails only when the semaphore is closed, which it never is.
+        let _ = self.0.permits.acquire_many(self.0.exchanges_max).await;
+    }
+
+    /// Opens the stream of a new exchange. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost.
+    pub async fn open(&self) -> Result<(SendStream, RecvStream), Failure> {
+        let (send, recv) = self.0.quic.open_bi().await.map_err(|_| Failure::LinkLost)?;
+        Ok((SendStream::new(send), RecvStream::new(recv)))
+    }
+
+    /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
+    ///
+    /// `answering` is how many are being answered already. The peer starts with a small allowance, since quinn
+    /// allocates for all of it; it grows before it is used up.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost or closed; the error says why.
+    pub async fn accept(&self, answering: usize) -> Result<(SendStream, RecvStream), quinn::ConnectionError> {
+        let granted = self.0.granted.load(Ordering::Relaxed);
+        if answering >= usize::try_from(granted / 2).unwrap_or(usize::MAX) && granted < self.0.exchanges_max {
+            let more = granted.saturating_mul(2).min(self.0.exchanges_max);
+            self.0.granted.store(more, Ordering::Relaxed);
+            self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
+        }
+        let (send, recv) = self.0.quic.accept_bi().await?;
+        Ok((SendStream::new(send), RecvStream::new(recv)))
+    }
+
+    /// Takes no new exchange from now on.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    /// Counts a link as suspect until [`Link::feel_pulse`] hears something from it.
+    pub fn suspect(&self) {
+        self.0.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Looks whether the peer still answers; to be called a few times a second.
+    ///
+    /// A link is suspect when something was sent and nothing came back for `max(1 s, 5 × srtt)`. Keep-alives
+    /// make sure that something is sent.
+    pub fn feel_pulse(&self, since_start: Duration) {
+        let stats = self.0.quic.stats();
+        let pulse = &self.0.pulse;
+        let now_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        let heard = pulse.datagrams_received.swap(stats.udp_rx.datagrams, Ordering::Relaxed) != stats.udp_rx.datagrams;
+        let sent = pulse.bytes_sent.swap(stats.udp_tx.bytes, Ordering::Relaxed) != stats.udp_tx.bytes;
+        if heard {
+            pulse.waiting_since_ms.store(0, Ordering::Relaxed);
+            if self.0.suspect.swap(false, Ordering::Relaxed) {
+                tracing::info!(session = %self.0.session, "link answers again");
+            }
+            return;
+        }
+        let waiting_since = pulse.waiting_since_ms.load(Ordering::Relaxed);
+        if waiting_since == 0 {
+            if sent {
+                pulse.waiting_since_ms.store(now_ms.max(1), Ordering::Relaxed);
+            }
+            return;
+        }
+        let patience = Duration::from_secs(1).max(stats.path.rtt * 5);
+        let waited = Duration::from_millis(now_ms.saturating_sub(waiting_since));
+        if waited >= patience && !self.0.suspect.swap(true, Ordering::Relaxed) {
+            tracing::warn!(session = %self.0.session, ?waited, "link is suspect: nothing comes back");
+        }
+    }
+
+    /// Returns why the link is closed, when it is.
+    pub fn close_reason(&self) -> Option<quinn::ConnectionError> {
+        self.0.quic.close_reason()
+    }
+
+    /// Closes the link. Whatever is in flight on it fails.
+    pub fn close(&self, why: Close) {
+        self.0.quic.close(why.code(), why.to_string().as_bytes());
+    }
+}
+
+impl Carrier for Link {
+    fn health(&self) -> Health {
+        if self.0.draining.load(Ordering::Acquire) || self.0.quic.close_reason().is_some() {
+            return Health::Draining;
+        }
+        if self.0.suspect.load(Ordering::Relaxed) { Health::Suspect } else { Health::Healthy }
+    }
+
+    fn in_flight(&self) -> u32 {
+        let free = u32::try_from(self.0.permits.available_permits()).unwrap_or(u32::MAX);
+        self.0.exchanges_max.saturating_sub(free)
+    }
+}

@@ -1,0 +1,85 @@
+//! How quinn is set up for a link.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Streams that a peer may have open at once before it asks for more. quinn allocates for all of them when a
+/// connection starts: 1,000 cost 141 KiB per idle link.
+pub const BIDI_STREAMS_START: u32 = 64;
+
+/// Unidirectional streams that a peer may have open at once.
+const UNI_STREAMS: u32 = 4;
+
+/// Unread bytes per stream. A receive buffer with more than about 1,024 holes kills the whole connection, and a
+/// 16 MiB window can have that many at a few percent of loss.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Unacknowledged bytes per link: more than any path needs, so that only the congestion controller decides.
+const SEND_WINDOW_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// How often something is sent on a silent link, so that NAT bindings live and silence can be noticed.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+
+/// After this much silence a link is dead and its exchanges fail.
+const DEAD_AFTER_MS: u32 = 20_000;
+
+/// What both sides ask the kernel for on a UDP socket.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Returns the transport settings of a link, the same on both sides.
+pub fn config() -> Arc<TransportConfig> {
+    let mut ack_frequency = AckFrequencyConfig::default();
+    // A lone request must not wait for the peer's 25 ms delayed acknowledgement to be known as lost.
+    ack_frequency.max_ack_delay(Some(Duration::from_millis(1)));
+    ack_frequency.reordering_threshold(VarInt::from_u32(2));
+
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(BIDI_STREAMS_START))
+        .max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::MAX)
+        .send_window(SEND_WINDOW_BYTES)
+        // Off, one bulk transfer would starve every small exchange beside it.
+        .send_fairness(true)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(DEAD_AFTER_MS))))
+        .ack_frequency_config(Some(ack_frequency))
+        .datagram_receive_buffer_size(None);
+    Arc::new(transport)
+}
+
+/// Binds a UDP socket with large buffers, for IPv4 and IPv6 alike where `address` is an IPv6 wildcard.
+///
+/// # Errors
+///
+/// When the address cannot be bound.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    enlarge_buffers(&socket)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn enlarge_buffers(socket: &Socket) -> io::Result<()> {
+    socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
+    socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
+    let got = socket.recv_buffer_size()?;
+    if got < SOCKET_BUFFER_BYTES {
+        // One link rarely needs it; the log of every start-up and reconnect does not either.
+        static TOLD: std::sync::Once = std::sync::Once::new();
+        TOLD.call_once(|| {
+            tracing::info!(
+                bytes = got,
+                "small UDP receive buffer, fast transfers may lose packets; for more: sysctl -w net.core.rmem_max={SOCKET_BUFFER_BYTES} net.core.wmem_max={SOCKET_BUFFER_BYTES}"
+            );
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! A whole node: binds what it listens on, owns every task, and ends them in order.
+
+mod client;
+mod server;
+
+use std::{io, time::Duration};
+
+use adit_core::route::Conflict;
+use quinn::Endpoint;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{client::Client, server::Server};
+use crate::{
+    egress::service::EgressError,
+    ingress::listener::BindError,
+    link::{listen::ListenError, tls::TlsError},
+};
+
+/// How long the last packets of a node have to leave.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a node cannot start. Nothing of it is running then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The tunnel port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The UDP socket that a client dials from.
+    #[error("cannot open a UDP socket: {0}")]
+    Socket(io::Error),
+    /// An entry.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Egress rules or upstreams.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// Ingress rules.
+    #[error("ingress: {0}")]
+    Ingress(#[from] Conflict),
+}
+
+/// Runs `work` until it is done; once `stop` is cancelled it has `grace` to be.
+async fn run_with_grace(work: impl Future<Output = ()>, stop: &CancellationToken, grace: Duration) {
+    let overdue = async {
+        stop.cancelled().await;
+        sleep(grace).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = overdue => tracing::warn!(?grace, "exchanges were still in flight at the end of the grace"),
+    }
+}
+
+/// Closes what is left of the links, and lets the peers know.
+async fn close(endpoint: Endpoint) {
+    endpoint.close(crate::link::Close::GoingAway.code(), b"the node stops");
+    // A peer that is gone does not answer; nothing is lost by not waiting for it.
+    let _ = timeout(CLOSE_TIMEOUT, endpoint.wait_idle()).await;
+}

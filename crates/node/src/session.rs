@@ -1,0 +1,248 @@
+//! One link's life, from registration to its end. The same on both sides.
+
+use std::{sync::Arc, time::Duration};
+
+use adit_core::{
+    failure::Failure,
+    group::Carrier,
+    id::{Group, SessionId},
+    limits::Limits,
+    wire::control::{Control, Drain, Heartbeat},
+};
+use tokio::{
+    task::JoinSet,
+    time::{self, Instant, MissedTickBehavior},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::{
+    egress::service::{Egress, Origin},
+    exchange,
+    link::{
+        Close, Link,
+        control::{ControlError, ControlStream},
+        handshake::Joined,
+    },
+    stream::{RecvStream, SendStream},
+};
+
+/// How often a link's pulse is felt.
+const PULSE: Duration = Duration::from_millis(500);
+
+/// What a session does about heartbeats: the client sends them, the server misses them.
+#[derive(Clone, Copy, Debug)]
+pub enum Heartbeats {
+    /// Send one at every interval.
+    Send,
+    /// Look at every `sweep` whether there was none for `stale`.
+    Expect {
+        /// How often to look.
+        sweep: Duration,
+        /// How long is too long.
+        stale: Duration,
+    },
+}
+
+/// When a session is to end.
+#[derive(Clone, Debug)]
+pub struct Stopping {
+    /// Cancelled when the node stops: the peer is told, and asks nothing more.
+    pub started: CancellationToken,
+    /// Cancelled when this node's own entries have no request in flight any more.
+    pub entries_closed: CancellationToken,
+}
+
+/// What a session answers with, and within which bounds.
+#[derive(Clone, Debug)]
+pub struct Answering {
+    /// The group of the link.
+    pub group: Group,
+    /// Where requests go.
+    pub egress: Arc<Egress>,
+    /// Bounds.
+    pub limits: Limits,
+    /// How long the peer has when this node stops.
+    pub grace: Duration,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Both sides were done with it.
+    #[error("drained")]
+    Drained,
+    /// The peer closed it, or it was lost.
+    #[error("{0}")]
+    Lost(#[from] quinn::ConnectionError),
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(String),
+    /// The peer sent no heartbeat for too long.
+    #[error("no heartbeat for {0:?}")]
+    Stale(Duration),
+}
+
+/// Runs a session until it ends, and closes its link.
+///
+/// Dropped early, it leaves the link to be closed by the last handle to it.
+pub async fn run(joined: Joined, answering: Answering, heartbeats: Heartbeats, stopping: Stopping) -> Ended {
+    let Joined { link, control, heartbeat } = joined;
+    let grace = answering.grace;
+    let conversation =
+        Conversation { link: link.clone(), control, heartbeats, stopping, grace, farewell: Farewell::default() };
+    let ended = tokio::select! {
+        ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
+        error = answer_all(&link, &answering) => Ended::Lost(error),
+    };
+    link.close(match ended {
+        Ended::Drained => Close::GoingAway,
+        Ended::Lost(_) => Close::GoingAway,
+        Ended::Protocol(_) => Close::Protocol,
+        Ended::Stale(_) => Close::Stale,
+    });
+    ended
+}
+
+/// Answers every exchange that the peer asks, until the link is gone.
+async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionError {
+    let mut exchanges = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = link.accept(exchanges.len()) => match accepted {
+                Ok((send, recv)) => {
+                    exchanges.spawn(answer_one(link.session(), answering.clone(), send, recv).in_current_span());
+                }
+                Err(error) => return error,
+            },
+            Some(Err(error)) = exchanges.join_next() => tracing::error!(%error, "an exchange panicked"),
+        }
+    }
+}
+
+async fn answer_one(session: SessionId, answering: Answering, send: SendStream, recv: RecvStream) {
+    let Answering { group, egress, limits, grace: _ } = answering;
+    let origin = Origin { group: &group, session, stream: send.id() };
+    let answered = exchange::answer(send, recv, limits, |head, body| egress.call(head, body, origin)).await;
+    match answered {
+        Ok(()) => {}
+        // The asker went away; both sides know, and nobody has to do anything about it.
+        Err(Failure::Cancelled) => tracing::debug!(stream = origin.stream, "exchange cancelled"),
+        Err(failure) => tracing::info!(stream = origin.stream, code = failure.code(), "exchange failed: {failure}"),
+    }
+}
+
+/// The control stream after registration.
+struct Conversation {
+    link: Link,
+    control: ControlStream,
+    heartbeats: Heartbeats,
+    stopping: Stopping,
+    grace: Duration,
+    farewell: Farewell,
+}
+
+/// How far the end of the link has come. It is over when nobody asks any more and nothing is in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Farewell {
+    /// We have told the peer that this node stops.
+    told: bool,
+    /// The peer has told us that it stops.
+    heard: bool,
+    /// We have told the peer that nothing that we asked is in flight.
+    told_drained: bool,
+    /// The peer has told us so.
+    heard_drained: bool,
+}
+
+impl Conversation {
+    async fn hold(mut self, heartbeat: Duration) -> Result<Ended, Ended> {
+        let start = Instant::now();
+        let mut heard_at = start;
+        let mut seq = 0;
+        let mut pulse = ticker(PULSE);
+        let mut beat = ticker(match self.heartbeats {
+            Heartbeats::Send => heartbeat,
+            Heartbeats::Expect { sweep, .. } => sweep,
+        });
+        loop {
+            let Farewell { told, heard, told_drained, heard_drained } = self.farewell;
+            let link = self.link.clone();
+            tokio::select! {
+                message = self.control.read() => {
+                    if let Some(Control::Heartbeat(_)) = self.receive(message).await? {
+                        heard_at = Instant::now();
+                    }
+                }
+                _ = pulse.tick() => self.link.feel_pulse(start.elapsed()),
+                _ = beat.tick() => match self.heartbeats {
+                    Heartbeats::Send => {
+                        self.send(&Control::Heartbeat(Heartbeat { seq, in_flight: self.link.in_flight() })).await?;
+                        seq += 1;
+                    }
+                    Heartbeats::Expect { stale, .. } if heard_at.elapsed() > stale => {
+                        return Ok(Ended::Stale(heard_at.elapsed()));
+                    }
+                    Heartbeats::Expect { .. } => {}
+                },
+                () = self.stopping.started.cancelled(), if !told => {
+                    self.farewell.told = true;
+                    let grace_ms = u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX);
+                    self.send(&Control::Drain(Drain { reason: "the node stops".into(), grace_ms })).await?;
+                }
+                () = link.idle(), if heard && !told_drained => {
+                    self.farewell.told_drained = true;
+                    self.send(&Control::Drained).await?;
+                }
+                () = async { self.stopping.entries_closed.cancelled().await; link.idle().await }, if told && heard_drained => {
+                    return Ok(Ended::Drained);
+                }
+            }
+        }
+    }
+
+    /// Takes in one message, and returns it where it is not dealt with here.
+    async fn receive(&mut self, message: Result<Option<Control>, ControlError>) -> Result<Option<Control>, Ended> {
+        let message = match message {
+            Ok(Some(message)) => message,
+            Ok(None) => return Err(Ended::Protocol("it closed the control stream".into())),
+            Err(error) => return Err(self.broken(&error)),
+        };
+        match &message {
+            Control::Heartbeat(_) => {
+                if let Heartbeats::Expect { .. } = self.heartbeats {
+                    self.send(&message).await?;
+                }
+                return Ok(Some(message));
+            }
+            Control::Drain(drain) => {
+                tracing::info!(reason = drain.reason, grace_ms = drain.grace_ms, "peer drains");
+                self.link.drain();
+                self.farewell.heard = true;
+            }
+            Control::Drained => self.farewell.heard_drained = true,
+            Control::StreamOpen(_) => return Err(Ended::Protocol("it registered twice".into())),
+            Control::StreamOpenResponse(_) => return Err(Ended::Protocol("it answered twice".into())),
+        }
+        Ok(None)
+    }
+
+    async fn send(&mut self, message: &Control) -> Result<(), Ended> {
+        self.control.write(message).await.map_err(|error| self.broken(&error))
+    }
+
+    /// Tells a control stream that broke with its link from one that the peer broke.
+    fn broken(&self, error: &ControlError) -> Ended {
+        match self.link.close_reason() {
+            Some(reason) => Ended::Lost(reason),
+            None => Ended::Protocol(error.to_string()),
+        }
+    }
+}
+
+/// Ticks at every `period`, the first time after one.
+fn ticker(period: Duration) -> time::Interval {
+    let mut ticker = time::interval_at(Instant::now() + period, period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,266 @@
+//! What a node is told to do: every value parsed, every reference resolved.
+
+use std::{collections::HashMap, fmt, net::SocketAddr, str::FromStr};
+
+use adit_core::{
+    id::Group,
+    limits::{Limits, Timeouts},
+    route::{BadPattern, HostPattern, PathPrefix, Pattern},
+};
+use ipnet::IpNet;
+use rustls::RootCertStore;
+
+use crate::link::tls::Credentials;
+
+/// Everything a server needs.
+#[derive(Debug)]
+pub struct ServerSettings {
+    /// Where clients connect.
+    pub tunnel: TunnelListen,
+    /// Where visitors connect.
+    pub http: Option<HttpEntry>,
+    /// Which group answers which requests.
+    pub ingress: Vec<IngressRule>,
+    /// Who may join which group.
+    pub groups: HashMap<Group, GroupSettings>,
+    /// What clients may reach through this server.
+    pub egress: EgressSettings,
+    /// Bounds.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// Everything a client needs.
+#[derive(Debug)]
+pub struct ClientSettings {
+    /// Which server to connect to, as whom.
+    pub tunnel: TunnelConnect,
+    /// Where local apps connect.
+    pub http: Option<HttpEntry>,
+    /// What the server may reach through this client.
+    pub egress: EgressSettings,
+    /// Bounds.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// The UDP side of a server.
+#[derive(Debug)]
+pub struct TunnelListen {
+    /// The UDP address.
+    pub listen: SocketAddr,
+    /// The server's certificate.
+    pub credentials: Credentials,
+    /// Who signs the clients' certificates.
+    pub client_roots: RootCertStore,
+}
+
+/// The UDP side of a client.
+#[derive(Debug)]
+pub struct TunnelConnect {
+    /// The servers; one link to each.
+    pub connect: Vec<HostPort>,
+    /// The name in the server's certificate.
+    pub server_name: String,
+    /// Who signs the server's certificate.
+    pub roots: RootCertStore,
+    /// The client's certificate.
+    pub credentials: Credentials,
+    /// The group to join.
+    pub group: Group,
+}
+
+/// A listener for HTTP/1.1 and h2c on one port.
+#[derive(Clone, Debug)]
+pub struct HttpEntry {
+    /// The TCP address.
+    pub listen: SocketAddr,
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Requests → group.
+#[derive(Clone, Debug)]
+pub struct IngressRule {
+    /// Which requests.
+    pub pattern: Pattern,
+    /// Who answers them.
+    pub group: Group,
+}
+
+/// One group.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// Patterns of the certificate names that may join; `*` stands for any run of characters.
+    pub clients: Vec<String>,
+}
+
+/// Requests → upstreams, and the upstreams.
+#[derive(Clone, Debug, Default)]
+pub struct EgressSettings {
+    /// Which upstream takes which requests. No rule, no access.
+    pub rules: Vec<EgressRule>,
+    /// The upstreams that the rules name.
+    pub upstreams: HashMap<String, UpstreamSettings>,
+}
+
+/// Requests → upstream.
+#[derive(Clone, Debug)]
+pub struct EgressRule {
+    /// Which requests.
+    pub pattern: Pattern,
+    /// Who may use the rule: links of these groups, or of any.
+    pub groups: Option<Vec<Group>>,
+    /// The name of the upstream.
+    pub upstream: String,
+    /// The `Host` that the upstream sees, where it is not the visitor's.
+    pub set_host: Option<String>,
+}
+
+/// A named set of backend servers.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// The servers; at least one.
+    pub servers: Vec<ServerUrl>,
+    /// Who signs the certificates of `https://` servers, where it is not whom the system trusts.
+    pub roots: Option<RootCertStore>,
+}
+
+/// Makes a pattern of the `host` and `path` of a rule, either of which may be left out.
+///
+/// # Errors
+///
+/// When one of them is no pattern.
+pub fn pattern(host: Option<&str>, path: Option<&str>) -> Result<Pattern, BadPattern> {
+    let host = host.map(HostPattern::parse).transpose()?;
+    let path = path.map(PathPrefix::parse).transpose()?;
+    Ok(Pattern { host: host.unwrap_or(HostPattern::Any), path: path.unwrap_or_else(PathPrefix::root) })
+}
+
+/// `host:port`, resolved at every use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an address, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// Text that is not `host:port`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not HOST:PORT")]
+pub struct BadHostPort(String);
+
+impl FromStr for HostPort {
+    type Err = BadHostPort;
+
+    fn from_str(text: &str) -> Result<Self, BadHostPort> {
+        let bad = || BadHostPort(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let port = port.parse().map_err(|_| bad())?;
+        adit_core::http::host::Host::parse(host).map_err(|_| bad())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() || port == 0 {
+            return Err(bad());
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(f, "[{}]:{}", self.host, self.port);
+        }
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// How to speak to a backend server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `http://`: HTTP/1.1 in plain text.
+    Http1,
+    /// `h2c://`: HTTP/2 in plain text, without negotiation (RFC 9113 §3.3).
+    H2c,
+    /// `https://`: TLS, and HTTP/2 or HTTP/1.1 as ALPN decides.
+    Https,
+}
+
+/// One backend server: `http://host:port`, `https://host:port` or `h2c://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// How to speak to it.
+    pub protocol: Protocol,
+    /// Where it is.
+    pub address: HostPort,
+}
+
+/// Text that is no backend server.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not an upstream server: use http://HOST:PORT, https://HOST:PORT or h2c://HOST:PORT without a path")]
+pub struct BadServerUrl(String);
+
+impl FromStr for ServerUrl {
+    type Err = BadServerUrl;
+
+    fn from_str(text: &str) -> Result<Self, BadServerUrl> {
+        let bad = || BadServerUrl(text.to_owned());
+        let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
+        let (protocol, default_port) = match scheme {
+            "http" => (Protocol::Http1, 80),
+            "h2c" => (Protocol::H2c, 80),
+            "https" => (Protocol::Https, 443),
+            _ => return Err(bad()),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let host = adit_core::http::host::Host::parse(authority).map_err(|_| bad())?;
+        let name = host.name.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if name.is_empty() || host.port == Some(0) {
+            return Err(bad());
+        }
+        Ok(Self { protocol, address: HostPort { host: name, port: host.port.unwrap_or(default_port) } })
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.protocol {
+            Protocol::Http1 => "http",
+            Protocol::H2c => "h2c",
+            Protocol::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_back_as_they_were() {
+        for text in ["a.example:1", "[2001:db8::1]:443", "127.0.0.1:65535"] {
+            assert_eq!(text.parse::<HostPort>().unwrap().to_string(), text);
+        }
+        for bad in ["a", "a:", "a:0", ":1", "a:x", "a/b:1", "a:1:2"] {
+            assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn servers_have_a_scheme_and_no_path() {
+        for (text, shown) in [
+            ("http://127.0.0.1:3000", "http://127.0.0.1:3000"),
+            ("https://API.example/", "https://api.example:443"),
+            ("h2c://[::1]:1", "h2c://[::1]:1"),
+        ] {
+            assert_eq!(text.parse::<ServerUrl>().unwrap().to_string(), shown);
+        }
+        for bad in ["127.0.0.1:3000", "ftp://a", "http://a/b", "http://", "http://a:0", "http://u@a"] {
+            assert!(bad.parse::<ServerUrl>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The two halves of a QUIC stream. The only file that names quinn's stream types.
+//!
+//! quinn finishes a send stream that is dropped, which would make a cut body look complete, and stops a
+//! receive stream with code 0, which tells nobody why. Both halves here say why instead: a
+//! [`Failure`] code, [`Failure::Cancelled`] unless told otherwise.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, ready},
+};
+
+use adit_core::{
+    failure::Failure,
+    wire::codec::{self, DecodeError},
+};
+use bytes::{Bytes, BytesMut};
+use quinn::VarInt;
+
+/// Why a stream ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The peer gave up and said why.
+    #[error("the peer gave up: {0}")]
+    Peer(Failure),
+    /// The peer gave up with a code that no version of adit sends.
+    #[error("the peer gave up without a reason (code {0})")]
+    PeerUnexplained(u64),
+    /// The link was lost.
+    #[error("the link was lost")]
+    LinkLost,
+    /// The stream ended before what it carries was complete.
+    #[error("the stream ended too early")]
+    Truncated,
+    /// What the peer sent is not the protocol.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+}
+
+impl StreamError {
+    /// Returns what the failure of the stream means for the exchange on it.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Peer(failure) => *failure,
+            Self::PeerUnexplained(_) => Failure::Protocol,
+            Self::LinkLost => Failure::LinkLost,
+            Self::Truncated => Failure::Protocol,
+            Self::Malformed(_) => Failure::Protocol,
+        }
+    }
+
+    fn from_code(code: VarInt) -> Self {
+        match Failure::from_reset_code(code.into_inner()) {
+            Some(failure) => Self::Peer(failure),
+            None => Self::PeerUnexplained(code.into_inner()),
+        }
+    }
+}
+
+/// The half that is written. Resets the stream when dropped before [`SendStream::finish`].
+#[derive(Debug)]
+pub struct SendStream {
+    inner: quinn::SendStream,
+    finished: bool,
+}
+
+impl SendStream {
+    /// Takes over a stream that was opened or accepted.
+    pub fn new(inner: quinn::SendStream) -> Self {
+        Self { inner, finished: false }
+    }
+
+    /// Returns the number that both ends of the link know the stream by.
+    pub fn id(&self) -> u64 {
+        VarInt::from(self.inner.id()).into_inner()
+    }
+
+    /// Writes all of `chunks` as one piece, as far as flow control allows, without copying them.
+    ///
+    /// Not cancel-safe: dropped early, some chunks may have been written.
+    ///
+    /// # Errors
+    ///
+    /// When the peer stopped the stream or the link is lost.
+    pub async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamError> {
+        self.inner.write_all_chunks(chunks).await.map_err(from_write)
+    }
+
+    /// Tells the peer that the stream is complete. Does not wait until the peer has it all.
+    pub fn finish(mut self) {
+        // Fails only on a stream that the peer has stopped: then there is nothing to tell.
+        let _ = self.inner.finish();
+        self.finished = true;
+    }
+
+    /// Gives up, and tells the peer why.
+    pub fn reset(mut self, why: Failure) {
+        // As above.
+        let _ = self.inner.reset(VarInt::from_u32(why.reset_code()));
+        self.finished = true;
+    }
+
+    /// Returns a future that waits until the peer wants no more of this stream, or the link is lost. Cancel-safe.
+    ///
+    /// It never ends for a peer that has received everything up to the end.
+    pub fn stopped(&self) -> impl Future<Output = StreamError> + Send + use<> {
+        let stopped = self.inner.stopped();
+        async move {
+            match stopped.await {
+                Ok(Some(code)) => StreamError::from_code(code),
+                Ok(None) => std::future::pending().await,
+                Err(_) => StreamError::LinkLost,
+            }
+        }
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Fails only on a stream that is closed already.
+            let _ = self.inner.reset(VarInt::from_u32(Failure::Cancelled.reset_code()));
+        }
+    }
+}
+
+/// The half that is read. Stops the stream when dropped before its end.
+#[derive(Debug)]
+pub struct RecvStream {
+    inner: quinn::RecvStream,
+    /// Read from quinn and not yet used.
+    buffer: Bytes,
+    ended: bool,
+}
+
+impl RecvStream {
+    /// Takes over a stream that was opened or accepted.
+    pub fn new(inner: quinn::RecvStream) -> Self {
+        Self { inner, buffer: Bytes::new(), ended: false }
+    }
+
+    /// Reads the message of the next frame, or `None` at the end of the stream. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the frame is over `limit` bytes, the stream ends within it, or the link is lost.
+    pub async fn frame(&mut self, limit: usize) -> Result<Option<Bytes>, StreamError> {
+        std::future::poll_fn(|cx| self.poll_frame(cx, limit)).await
+    }
+
+    /// [`RecvStream::frame`] for those who poll.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
+        loop {
+            let length = codec::frame_length(&self.buffer, limit)?;
+            if let Some(length) = length.filter(|length| self.buffer.len() >= length.prefix + length.message) {
+                let frame = self.buffer.split_to(length.prefix + length.message);
+                return Poll::Ready(Ok(Some(frame.slice(length.prefix..))));
+            }
+            if !ready!(self.poll_fill(cx))? {
+                return Poll::Ready(if self.buffer.is_empty() { Ok(None) } else { Err(StreamError::Truncated) });
+            }
+        }
+    }
+
+    /// Reads raw bytes: at least one and at most `max`. Cancel-safe, and without a copy.
+    ///
+    /// # Errors
+    ///
+    /// When the stream ends or the link is lost.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, StreamError>> {
+        while self.buffer.is_empty() {
+            if !ready!(self.poll_fill(cx))? {
+                return Poll::Ready(Err(StreamError::Truncated));
+            }
+        }
+        let taken = self.buffer.len().min(max);
+        Poll::Ready(Ok(self.buffer.split_to(taken)))
+    }
+
+    /// Looks whether the stream has ended, after what it carries was complete.
+    ///
+    /// An end that has already arrived is taken note of, so that nothing needs to be stopped.
+    ///
+    /// # Errors
+    ///
+    /// When there is more.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Result<(), StreamError> {
+        if !self.buffer.is_empty() {
+            return Err(DecodeError::TrailingBytes(self.buffer.len()).into());
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Ok(true)) => Err(DecodeError::TrailingBytes(self.buffer.len()).into()),
+            Poll::Ready(Ok(false) | Err(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Wants no more of this stream, and tells the peer why.
+    pub fn stop(mut self, why: Failure) {
+        self.stop_with(why);
+    }
+
+    fn stop_with(&mut self, why: Failure) {
+        if !self.ended {
+            self.ended = true;
+            // Fails only on a stream that is closed already.
+            let _ = self.inner.stop(VarInt::from_u32(why.reset_code()));
+        }
+    }
+
+    /// Reads what has arrived into the buffer. Returns whether there was anything before the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, StreamError>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        // `read_chunk` is cancel-safe, so a fresh future for every poll loses nothing and needs no box.
+        let chunk = ready!(pin!(self.inner.read_chunk(usize::MAX, true)).poll(cx));
+        match chunk {
+            Ok(Some(chunk)) if self.buffer.is_empty() => self.buffer = chunk.bytes,
+            Ok(Some(chunk)) => {
+                // A head that was split over datagrams. The buffer is ours alone from the second time on, so
+                // growing it copies only what is new.
+                let mut joined = BytesMut::from(std::mem::take(&mut self.buffer));
+                joined.extend_from_slice(&chunk.bytes);
+                self.buffer = joined.freeze();
+            }
+            Ok(None) => {
+                self.ended = true;
+                return Poll::Ready(Ok(false));
+            }
+            Err(error) => {
+                self.ended = true;
+                return Poll::Ready(Err(from_read(error)));
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+}
+
+impl Drop for RecvStream {
+    fn drop(&mut self) {
+        self.stop_with(Failure::Cancelled);
+    }
+}
+
+fn from_write(error: quinn::WriteError) -> StreamError {
+    match error {
+        quinn::WriteError::Stopped(code) => StreamError::from_code(code),
+        quinn::WriteError::ConnectionLost(_) => StreamError::LinkLost,
+        quinn::WriteError::ClosedStream => StreamError::LinkLost,
+        quinn::WriteError::ZeroRttRejected => StreamError::LinkLost,
+    }
+}
+
+fn from_read(error: quinn::ReadError) -> StreamError {
+    match error {
+        quinn::ReadError::Reset(code) => StreamError::from_code(code),
+        quinn::ReadError::ConnectionLost(_) => StreamError::LinkLost,
+        quinn::ReadError::ClosedStream => StreamError::LinkLost,
+        quinn::ReadError::IllegalOrderedRead => StreamError::LinkLost,
+        quinn::ReadError::ZeroRttRejected => StreamError::LinkLost,
+    }
+}

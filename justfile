@@ -1,0 +1,53 @@
+# The only list of commands; CI calls it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the commands
+default:
+    @just --list --unsorted
+
+# Server, client and a sample backend in one process
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# Development certificates, where there are none
+certs *args:
+    cargo run --release -- certs {{args}}
+
+# A server with config/server.toml
+run-server *args: certs
+    cargo run --release -- server {{args}}
+
+# A client with config/client.toml
+run-client *args: certs
+    cargo run --release -- client {{args}}
+
+# All tests
+test *args:
+    cargo test --workspace {{args}}
+
+# Everything that CI checks
+check: fmt clippy doc test layers deny
+
+# Formatting
+fmt:
+    cargo fmt --all --check
+
+# Lints
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Documentation without broken links
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# No file uses what stands below it in its crate's list
+layers:
+    cargo test --package adit-tests --test layers
+
+# Licences, sources, banned and vulnerable crates
+deny:
+    cargo deny --all-features check bans licenses sources
+    @cargo deny --all-features check advisories || { \
+        cargo deny --all-features fetch db >/dev/null 2>&1 && exit 1; \
+        echo "!! SKIPPED: the advisory database cannot be fetched; vulnerable crates were NOT checked !!" >&2; }
