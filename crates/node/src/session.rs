@@ -108,14 +108,21 @@ pub async fn run(joined: Joined, answering: Answering, heartbeats: Heartbeats, s
 async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionError {
     let mut exchanges = JoinSet::new();
     loop {
+        let in_flight = exchanges.len();
         tokio::select! {
-            accepted = link.accept(exchanges.len()) => match accepted {
+            // Finished exchanges first: they hold memory until they are joined.
+            biased;
+            Some(done) = exchanges.join_next() => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "an exchange panicked");
+                }
+            }
+            accepted = link.accept(in_flight) => match accepted {
                 Ok((send, recv)) => {
                     exchanges.spawn(answer_one(link.session(), answering.clone(), send, recv).in_current_span());
                 }
                 Err(error) => return error,
             },
-            Some(Err(error)) = exchanges.join_next() => tracing::error!(%error, "an exchange panicked"),
         }
     }
 }

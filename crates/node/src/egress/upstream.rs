@@ -152,7 +152,8 @@ impl Server {
         if let Some(sender) = self.lock().take(self.idle_timeout) {
             return Ok((sender, true));
         }
-        let connected = timeout(self.connect_timeout, self.connector.connect()).await;
+        // Boxed: with TLS in it, it would make the future of every exchange many times as large.
+        let connected = timeout(self.connect_timeout, Box::pin(self.connector.connect())).await;
         let (sender, driver) = connected.unwrap_or_else(|_| {
             tracing::warn!(upstream = %self.connector.url(), after = ?self.connect_timeout, "cannot connect in time");
             Err(Failure::UpstreamRefused)

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use adit_core::{
@@ -165,9 +166,14 @@ fn refuse(failure: Failure, accept: Option<HeaderValue>, request_id: Option<Head
     refusal::response(failure, &headers, request_id.as_ref()).map(|body| VisitorBody::Refusal(Some(body)))
 }
 
-/// A UUIDv7: sorts by time in logs, and cannot be guessed into another's.
+/// A UUIDv7 (RFC 9562 §5.7): sorts by time in logs. It is a name and no secret, so its random part comes from
+/// memory and not from the system.
 fn new_request_id() -> HeaderValue {
-    let id = uuid::Uuid::now_v7().hyphenated();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let mut random = [0; 10];
+    fastrand::fill(&mut random);
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
-    HeaderValue::from_str(id.encode_lower(&mut text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
