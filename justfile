@@ -26,6 +26,10 @@ run-client *args: certs
 test *args:
     cargo test --workspace {{args}}
 
+# What a request costs on one tokio runtime and on the other
+bench-runtime *args:
+    cargo run --release --package bench-runtime -- {{args}}
+
 # Everything that CI checks
 check: fmt clippy doc test layers deny
 

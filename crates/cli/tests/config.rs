@@ -1,0 +1,134 @@
+//! Configuration files: the examples load, and what is wrong is named with its place.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use adit::{
+    certs,
+    config::{self, Settings},
+};
+use tempfile::TempDir;
+
+/// How many files `config/` has; whoever adds one says so here.
+const EXAMPLES: usize = 2;
+
+const TUNNEL: &str = "[tunnel]
+listen = \"127.0.0.1:4433\"
+cert = \"certs/server.pem\"
+key = \"certs/server.key\"
+client_ca = \"certs/ca.pem\"
+";
+
+/// A folder with certificates in `certs/`, as next to a real configuration.
+fn home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    certs::write_all(&home.path().join("certs"), &[], &[], false).unwrap();
+    home
+}
+
+fn toml_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(toml_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Loads a server's configuration that is wrong, and returns what adit says, without the name of the file.
+fn complaint(home: &TempDir, text: &str) -> String {
+    let path = home.path().join("server.toml");
+    fs::write(&path, text).unwrap();
+    let error = config::either(&path, home.path()).unwrap_err().to_string();
+    error.strip_prefix(&format!("{}:", path.display())).unwrap_or(&error).to_owned()
+}
+
+#[test]
+fn every_file_in_config_loads() {
+    let home = home();
+    let files = toml_files(Path::new("../../config"));
+    for file in &files {
+        config::either(file, home.path()).unwrap_or_else(|error| panic!("{error}"));
+    }
+    assert_eq!(files.len(), EXAMPLES, "{files:?}");
+}
+
+#[test]
+fn the_shipped_client_fits_the_shipped_server() {
+    let home = home();
+    let load = |name: &str| config::either(&Path::new("../../config").join(name), home.path()).unwrap();
+    let (Settings::Server(server), Settings::Client(client)) = (load("server.toml"), load("client.toml")) else {
+        panic!("server.toml and client.toml are not what their names say");
+    };
+    let connect = &client.tunnel.connect[0];
+    assert_eq!(connect.port, server.tunnel.listen.port());
+    assert!(server.groups[&client.tunnel.group].clients.iter().any(|name| name == "client"));
+    assert!(server.ingress.iter().any(|rule| rule.group == client.tunnel.group));
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+    let said = complaint(&home(), &format!("{TUNNEL}[http]\nlistn = \"127.0.0.1:80\"\n"));
+    assert_eq!(said, "7: http.listn: unknown key, did you mean listen? (known here: listen, trusted_proxies)");
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_line() {
+    let said = complaint(&home(), &format!("{TUNNEL}[http]\nlisten = \"nowhere\"\n"));
+    assert_eq!(said, "7: http.listen: invalid socket address syntax");
+    let said = complaint(&home(), &format!("{TUNNEL}[limits]\nhead_fields_max = 0\n"));
+    assert_eq!(said, "7: limits.head_fields_max: must be at least 1");
+    let said = complaint(&home(), &format!("{TUNNEL}[groups.a]\nclients = [\n  \"x\",\n  5,\n]\n"));
+    assert_eq!(said, "9: groups.a.clients[1]: invalid type: found signed int `5`, expected a string");
+}
+
+#[test]
+fn a_missing_key_is_placed_where_it_belongs() {
+    let without_cert = TUNNEL.replace("cert = \"certs/server.pem\"\n", "");
+    assert_eq!(complaint(&home(), &without_cert), "1: tunnel.cert: missing");
+}
+
+#[test]
+fn what_is_no_toml_is_named_with_its_line() {
+    let said = complaint(&home(), "[tunnel]\nlisten = \n");
+    assert!(said.starts_with("2: not TOML: "), "{said}");
+}
+
+#[test]
+fn a_reference_that_leads_nowhere_is_named() {
+    let said = complaint(&home(), &format!("{TUNNEL}[[ingress]]\ngroup = \"a\"\n"));
+    assert_eq!(said, "7: ingress[0].group: there is no [groups.a]");
+    let said = complaint(&home(), &format!("{TUNNEL}[[egress]]\nupstream = \"a\"\n"));
+    assert_eq!(said, "7: egress[0].upstream: there is no [upstreams.a]");
+}
+
+#[test]
+fn two_equal_rules_are_an_error_that_shows_both() {
+    let rules = "[groups.a]\nclients = []\n[[ingress]]\ngroup = \"a\"\nhost = \"x\"\n[[ingress]]\ngroup = \"a\"\nhost = \"X.\"\npath = \"/\"\n";
+    let said = complaint(&home(), &format!("{TUNNEL}{rules}"));
+    assert_eq!(said, "11: ingress[1]: two rules for x/; the other one is ingress[0] on line 8");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_key() {
+    let home = home();
+    let lost = TUNNEL.replace("server.key", "lost.key");
+    let said = complaint(&home, &lost);
+    let expected = format!("4: tunnel.key: cannot read {}: ", home.path().join("certs/lost.key").display());
+    assert!(said.starts_with(&expected), "{said}");
+    let mixed = TUNNEL.replace("server.key", "client.key");
+    let said = complaint(&home, &mixed);
+    assert!(said.starts_with("3: tunnel.cert: the certificate and its key do not go together"), "{said}");
+}
+
+#[test]
+fn a_missing_file_is_not_an_empty_one() {
+    let error = config::server(Path::new("/nowhere/server.toml"), Path::new(".")).unwrap_err();
+    assert_eq!(error.to_string(), "/nowhere/server.toml: cannot read it: No such file or directory (os error 2)");
+}
