@@ -9,13 +9,14 @@ use std::{
 use adit_core::{
     id::Group,
     limits::{Limits, Timeouts},
+    route::RuleOptions,
 };
 use adit_node::{
     Client, Server,
     link::tls::Credentials,
     settings::{
-        ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-        ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 use anyhow::Context;
@@ -116,8 +117,12 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             client_roots: roots(authority)?,
         },
         http: Some(HttpEntry { listen: loopback(port), trusted_proxies: Vec::new() }),
-        ingress: vec![IngressRule { pattern: pattern(None, None)?, group: group.clone() }],
-        groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()] })]),
+        ingress: vec![IngressRule {
+            pattern: pattern(None, None)?,
+            group: group.clone(),
+            options: RuleOptions::default(),
+        }],
+        groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()], push: None })]),
         egress: EgressSettings::default(),
         limits: Limits::default(),
         timeouts: Timeouts::default(),
@@ -130,8 +135,12 @@ fn client_settings(
     server: SocketAddr,
     backend: ServerUrl,
 ) -> anyhow::Result<ClientSettings> {
-    let rule =
-        EgressRule { pattern: pattern(None, None)?, groups: None, upstream: "backend".to_owned(), set_host: None };
+    let rule = EgressRule {
+        pattern: pattern(None, None)?,
+        groups: None,
+        upstream: "backend".to_owned(),
+        options: RuleOptions::default(),
+    };
     let upstream = UpstreamSettings { servers: vec![backend], roots: None };
     Ok(ClientSettings {
         tunnel: TunnelConnect {
@@ -140,6 +149,7 @@ fn client_settings(
             roots: roots(authority)?,
             credentials: credentials(&authority.client(CLIENT)?)?,
             group,
+            allow: Allow::default(),
         },
         http: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },

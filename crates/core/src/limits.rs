@@ -77,6 +77,12 @@ pub struct Timeouts {
     /// The longest wait before a client dials again.
     #[serde(with = "humantime_serde")]
     pub reconnect_max: Duration,
+    /// How long a request waits for a group that has just lost its last link.
+    #[serde(with = "humantime_serde")]
+    pub rejoin: Duration,
+    /// How often a client compares its pushed configuration with the server's.
+    #[serde(with = "humantime_serde")]
+    pub config_sync: Duration,
     /// How long exchanges in flight have to finish when a node stops.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -94,6 +100,8 @@ impl Default for Timeouts {
             stale: Duration::from_secs(60),
             reconnect_min: Duration::from_millis(250),
             reconnect_max: Duration::from_secs(10),
+            rejoin: Duration::from_secs(2),
+            config_sync: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
     }

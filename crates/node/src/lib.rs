@@ -37,9 +37,10 @@
 //! 5. [`exchange`] `ask` and `answer`
 //! 6. [`registry`] who is connected
 //! 7. [`egress`] out to an upstream
-//! 8. [`ingress`] in from a visitor
-//! 9. [`session`] one link's life
-//! 10. [`node`] wires and owns everything
+//! 8. [`push`] rules that a server sends to its clients
+//! 9. [`ingress`] in from a visitor
+//! 10. [`session`] one link's life
+//! 11. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -54,6 +55,7 @@ pub mod link;
 pub mod exchange;
 pub mod registry;
 pub mod egress;
+pub mod push;
 pub mod ingress;
 pub mod session;
 pub mod node;

@@ -5,12 +5,15 @@ mod server;
 
 use std::{io, time::Duration};
 
-use adit_core::route::Conflict;
+use adit_core::{route::Conflict, wire::codec::EncodeError};
 use quinn::Endpoint;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{client::Client, server::Server};
+pub use self::{
+    client::{Client, ClientControl},
+    server::{Server, ServerControl},
+};
 use crate::{
     egress::service::EgressError,
     ingress::listener::BindError,
@@ -41,6 +44,9 @@ pub enum StartError {
     /// Ingress rules.
     #[error("ingress: {0}")]
     Ingress(#[from] Conflict),
+    /// What is pushed to clients.
+    #[error("groups: {0}")]
+    Push(#[from] EncodeError),
 }
 
 /// Runs `work` until it is done; once `stop` is cancelled it has `grace` to be.

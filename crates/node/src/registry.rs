@@ -1,14 +1,17 @@
 //! Who is connected: the groups and their links.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use adit_core::{
     group::{Carrier, Health, Member, Members},
     id::{Group, SessionId},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::link::Link;
 
@@ -31,6 +34,18 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Returns everybody who is in any group.
+    pub fn members(&self) -> Vec<(Group, Member<Link>)> {
+        let groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
+        let of = |group: &Arc<GroupLinks>| {
+            let members = group.members.load_full();
+            members.as_slice().iter().map(|member| (group.name.clone(), member.clone())).collect::<Vec<_>>()
+        };
+        groups.iter().flat_map(of).collect()
+    }
+}
+
 /// The links of one group. Joining and leaving publish a new snapshot; picking loads one and takes no lock.
 #[derive(Debug)]
 pub struct GroupLinks {
@@ -38,6 +53,17 @@ pub struct GroupLinks {
     members: ArcSwap<Members<Link>>,
     /// Told at every join.
     joins: Notify,
+    /// When a link last left.
+    left_at: ArcSwapOption<Instant>,
+}
+
+/// A link that was picked.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    /// Its place in the group.
+    pub session: SessionId,
+    /// The link.
+    pub link: Link,
 }
 
 /// Why no link of a group can be asked.
@@ -51,7 +77,7 @@ pub enum NoLink {
 
 impl GroupLinks {
     fn new(name: Group) -> Self {
-        Self { name, members: ArcSwap::default(), joins: Notify::new() }
+        Self { name, members: ArcSwap::default(), joins: Notify::new(), left_at: ArcSwapOption::empty() }
     }
 
     /// Adds a link, and leaves again when the returned guard is dropped.
@@ -82,25 +108,39 @@ impl GroupLinks {
             // Listens before it looks, so that no join falls in between.
             let mut join = pin!(self.joins.notified());
             join.as_mut().enable();
-            if self.pick().is_ok() {
+            if self.pick(None).is_ok() {
                 return;
             }
             join.await;
         }
     }
 
-    /// Picks the link for a new exchange.
+    /// Picks the link for a new exchange, and never the one to avoid.
     ///
     /// # Errors
     ///
     /// When there is none that takes one.
-    pub fn pick(&self) -> Result<Link, NoLink> {
+    pub fn pick(&self, avoid: Option<SessionId>) -> Result<Picked, NoLink> {
         let members = self.members.load();
-        match members.pick(fastrand::u64(..)) {
-            Some(member) => Ok(member.link.clone()),
+        match members.pick(fastrand::u64(..), avoid) {
+            Some(member) => Ok(Picked { session: member.session, link: member.link.clone() }),
             None if members.is_draining() => Err(NoLink::Draining),
             None => Err(NoLink::Absent),
         }
+    }
+
+    /// Returns whether a session is in the group.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.members.load().as_slice().iter().any(|member| member.session == session)
+    }
+
+    /// Waits for a link to join, up to `patience` after the last one left and to `deadline`. Cancel-safe.
+    ///
+    /// Returns at once where there never was one, or it left longer ago.
+    pub async fn rejoined(&self, patience: Duration, deadline: Instant) {
+        let Some(left_at) = self.left_at.load_full() else { return };
+        // Whether it worked is seen at the next pick.
+        let _ = timeout_at(deadline.min(*left_at + patience), self.joined()).await;
     }
 
     /// Returns how many links would be picked from.
@@ -125,5 +165,6 @@ pub struct Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.group.members.rcu(|members| members.leave(self.session));
+        self.group.left_at.store(Some(Arc::new(Instant::now())));
     }
 }

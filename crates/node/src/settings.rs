@@ -1,11 +1,19 @@
 //! What a node is told to do: every value parsed, every reference resolved.
 
-use std::{collections::HashMap, fmt, net::SocketAddr, str::FromStr};
+pub mod resolve;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use adit_core::{
     id::Group,
     limits::{Limits, Timeouts},
-    route::{BadPattern, HostPattern, PathPrefix, Pattern},
+    route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
+    wire::config::ConfigPush,
 };
 use ipnet::IpNet;
 use rustls::RootCertStore;
@@ -70,6 +78,8 @@ pub struct TunnelConnect {
     pub credentials: Credentials,
     /// The group to join.
     pub group: Group,
+    /// What a pushed configuration may make this client dial.
+    pub allow: Allow,
 }
 
 /// A listener for HTTP/1.1 and h2c on one port.
@@ -88,6 +98,8 @@ pub struct IngressRule {
     pub pattern: Pattern,
     /// Who answers them.
     pub group: Group,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 /// One group.
@@ -95,6 +107,8 @@ pub struct IngressRule {
 pub struct GroupSettings {
     /// Patterns of the certificate names that may join; `*` stands for any run of characters.
     pub clients: Vec<String>,
+    /// What is pushed to its clients.
+    pub push: Option<ConfigPush>,
 }
 
 /// Requests → upstreams, and the upstreams.
@@ -115,8 +129,8 @@ pub struct EgressRule {
     pub groups: Option<Vec<Group>>,
     /// The name of the upstream.
     pub upstream: String,
-    /// The `Host` that the upstream sees, where it is not the visitor's.
-    pub set_host: Option<String>,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 /// A named set of backend servers.
@@ -160,7 +174,9 @@ impl FromStr for HostPort {
         let bad = || BadHostPort(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
-        adit_core::http::host::Host::parse(host).map_err(|_| bad())?;
+        if adit_core::http::host::Host::parse(host).map_err(|_| bad())?.port.is_some() {
+            return Err(bad());
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() || port == 0 {
             return Err(bad());
@@ -175,6 +191,43 @@ impl fmt::Display for HostPort {
             return write!(f, "[{}]:{}", self.host, self.port);
         }
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a pushed configuration may make a client dial: nothing, unless it is named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow(Vec<Allowed>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    Host(HostPort),
+    Network(IpNet, u16),
+}
+
+impl Allow {
+    /// Adds `host:port` or `network/bits:port`.
+    ///
+    /// # Errors
+    ///
+    /// When the text is neither.
+    pub fn add(&mut self, text: &str) -> Result<(), BadHostPort> {
+        let network = text.rsplit_once(':').and_then(|(network, port)| {
+            Some(Allowed::Network(network.replace(['[', ']'], "").parse().ok()?, port.parse().ok()?))
+        });
+        self.0.push(match network {
+            Some(network) => network,
+            None => Allowed::Host(text.parse()?),
+        });
+        Ok(())
+    }
+
+    /// Returns whether `address` is named: as it stands, or by a network that its host, an IP address, is in.
+    pub fn permits(&self, address: &HostPort) -> bool {
+        let ip = address.host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+        self.0.iter().any(|allowed| match allowed {
+            Allowed::Host(host) => host.host.eq_ignore_ascii_case(&address.host) && host.port == address.port,
+            Allowed::Network(network, port) => *port == address.port && ip.is_some_and(|ip| network.contains(&ip)),
+        })
     }
 }
 
@@ -248,6 +301,27 @@ mod tests {
         for bad in ["a", "a:", "a:0", ":1", "a:x", "a/b:1", "a:1:2"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_push_may_dial_what_is_named_and_nothing_else() {
+        let mut allow = Allow::default();
+        for text in ["127.0.0.1:3000", "db.internal:5432", "10.0.0.0/8:80", "[2001:db8::]/32:443"] {
+            allow.add(text).unwrap();
+        }
+        for (address, permitted) in [
+            ("127.0.0.1:3000", true),
+            ("127.0.0.1:3001", false),
+            ("DB.internal:5432", true),
+            ("x.internal:5432", false),
+            ("10.1.2.3:80", true),
+            ("11.1.2.3:80", false),
+            ("[2001:db8::5]:443", true),
+        ] {
+            assert_eq!(allow.permits(&address.parse().unwrap()), permitted, "{address}");
+        }
+        assert!(!Allow::default().permits(&"127.0.0.1:3000".parse().unwrap()));
+        assert!(allow.add("10.0.0.0/8").is_err());
     }
 
     #[test]

@@ -16,8 +16,9 @@ use adit_core::{
         host::Host,
         path,
     },
+    id::SessionId,
     limits::{Limits, Timeouts},
-    route::RouteTable,
+    route::{PathPrefix, RouteTable, RuleOptions, options},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
@@ -28,51 +29,71 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::refusal;
+use super::{refusal, replay::Replay};
 use crate::{
     body,
     exchange::{self, AnswerBody},
-    registry::{GroupLinks, NoLink},
+    registry::{GroupLinks, NoLink, Picked},
     stream::StreamError,
 };
 
 /// The way into a node: its ingress rules.
 #[derive(Debug)]
 pub struct Ingress {
-    routes: ArcSwap<RouteTable<Arc<GroupLinks>>>,
     /// What it means that a group has no link: no client on a server, no server on a client.
     absent: Failure,
-    trusted_proxies: Vec<IpNet>,
-    limits: Limits,
-    timeouts: Timeouts,
+    rules: ArcSwap<Rules>,
+}
+
+/// What an entry goes by. Replaced as a whole; requests in flight keep what they began with.
+#[derive(Debug)]
+pub struct Rules {
+    /// Which group answers which requests.
+    pub routes: RouteTable<Route>,
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// Where a rule leads.
+#[derive(Debug)]
+pub struct Route {
+    /// Who answers.
+    pub group: Arc<GroupLinks>,
+    /// What the rule takes off the path, where `options.strip_prefix` says so.
+    pub prefix: PathPrefix,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
-    pub fn new(
-        routes: RouteTable<Arc<GroupLinks>>,
-        absent: Failure,
-        trusted_proxies: Vec<IpNet>,
-        limits: Limits,
-        timeouts: Timeouts,
-    ) -> Self {
-        Self { routes: ArcSwap::from_pointee(routes), absent, trusted_proxies, limits, timeouts }
+    pub fn new(absent: Failure, rules: Rules) -> Self {
+        Self { absent, rules: ArcSwap::from_pointee(rules) }
+    }
+
+    /// Replaces the rules.
+    pub fn replace(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
     }
 
     /// Returns whether the word of a peer on where its requests come from is believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+        self.rules.load().trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// Returns the limits that entries keep.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Limits {
+        self.rules.load().limits
     }
 
     /// Returns the waits that entries keep.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    pub fn timeouts(&self) -> Timeouts {
+        self.rules.load().timeouts
     }
 
     /// Answers one request: with what comes back over the link, or with a refusal.
@@ -82,14 +103,14 @@ impl Ingress {
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
         let (parts, visitor_body) = request.into_parts();
-        let remaining_ms = u32::try_from(self.timeouts.response_head.as_millis()).unwrap_or(u32::MAX);
+        let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
-        let head = match head::from_visitor(parts, kind, entry, &self.limits, remaining_ms, new_request_id) {
+        let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id) {
             Ok(head) => head,
             Err(failure) => return refuse(failure, accept, None),
         };
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
-        match self.exchange(head, visitor_body).await {
+        match self.exchange(&rules, head, visitor_body).await {
             Ok(response) => response.map(VisitorBody::Answer),
             Err(failure) => {
                 tracing::debug!(code = failure.code(), id = ?request_id, "refused");
@@ -98,22 +119,98 @@ impl Ingress {
         }
     }
 
-    async fn exchange(&self, head: RequestHead, body: Incoming) -> Result<Response<AnswerBody>, Failure> {
-        let deadline = Instant::now() + self.timeouts.response_head;
-        let group = self.route(&head)?;
-        let link = group.pick().map_err(|none| match none {
+    async fn exchange(
+        &self,
+        rules: &Rules,
+        mut head: RequestHead,
+        body: Incoming,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let route = route(rules, &head)?;
+        let timeout = route.options.timeout.unwrap_or(rules.timeouts.response_head);
+        let deadline = Instant::now() + timeout;
+        head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        route.edit(&mut head);
+        let mut response = self.ask(rules, route, &head, Replay::new(body), deadline).await?;
+        route.options.response_headers.apply(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Asks a link of the group, and another one when the first could not be asked or may be asked again.
+    async fn ask(
+        &self,
+        rules: &Rules,
+        route: &Route,
+        head: &RequestHead,
+        body: Replay,
+        deadline: Instant,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let mut reading = body.again();
+        let mut avoid = None;
+        let mut failed = Failure::Draining;
+        for _ in 0..=route.options.retries {
+            // Too much of the body is gone to send it again.
+            let Some(this) = reading.take() else { break };
+            let Some(picked) = self.pick(rules, route, avoid, deadline).await? else { break };
+            failed = match exchange::ask(&picked.link, head, this, rules.limits, deadline).await {
+                Ok(response) => {
+                    body.settle();
+                    return Ok(response);
+                }
+                Err(failure) => failure,
+            };
+            // RFC 9110 §9.2.2: a lost link proves nothing, so only what may be done twice is.
+            let repeatable = failed.retryable() || failed == Failure::LinkLost && head.method.is_idempotent();
+            if !repeatable || Instant::now() >= deadline {
+                break;
+            }
+            avoid = Some(picked.session);
+            reading = body.again();
+        }
+        Err(failed)
+    }
+
+    /// Picks a link, other than the one to avoid. A group that has just lost its last link may get it back.
+    ///
+    /// Returns `None` when there is none beside the one to avoid.
+    async fn pick(
+        &self,
+        rules: &Rules,
+        route: &Route,
+        avoid: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Option<Picked>, Failure> {
+        match route.group.pick(avoid) {
+            Ok(picked) => return Ok(Some(picked)),
+            Err(_) if avoid.is_some_and(|avoid| route.group.has(avoid)) => return Ok(None),
+            Err(NoLink::Absent | NoLink::Draining) => {}
+        }
+        route.group.rejoined(rules.timeouts.rejoin, deadline).await;
+        let picked = route.group.pick(None).map_err(|none| match none {
             NoLink::Absent => self.absent,
             NoLink::Draining => Failure::Draining,
         })?;
-        exchange::ask(&link, head, body, self.limits, deadline).await
+        Ok(Some(picked))
     }
+}
 
-    fn route(&self, head: &RequestHead) -> Result<Arc<GroupLinks>, Failure> {
-        let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
-        let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
-        let routes = self.routes.load();
-        routes.find(&host.name, &path).map(Arc::clone).ok_or(Failure::NoRoute)
+impl Route {
+    fn edit(&self, head: &mut RequestHead) {
+        if let Some(host) = &self.options.set_host {
+            head.authority.clone_from(host);
+        }
+        if self.options.strip_prefix
+            && let Some(target) = options::strip_prefix(&head.target, &self.prefix)
+        {
+            head.target = target;
+        }
+        self.options.request_headers.apply(&mut head.headers);
     }
+}
+
+fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure> {
+    let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
+    let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
+    rules.routes.find(&host.name, &path).ok_or(Failure::NoRoute)
 }
 
 /// The body that a visitor gets.

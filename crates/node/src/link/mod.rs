@@ -21,13 +21,14 @@ use adit_core::{
     id::{Identity, SessionId},
     limits::Limits,
 };
+use bytes::Bytes;
 use quinn::VarInt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
 
-use crate::stream::{RecvStream, SendStream};
+use crate::stream::{RecvStream, SendStream, StreamError};
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,6 +148,28 @@ impl Link {
         let _ = self.0.permits.acquire_many(self.0.exchanges_max).await;
     }
 
+    /// Sends `frame` on a unidirectional stream of its own. Not cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost or the peer does not want it.
+    pub async fn push(&self, frame: Bytes) -> Result<(), StreamError> {
+        let stream = self.0.quic.open_uni().await.map_err(|_| StreamError::LinkLost)?;
+        let mut stream = SendStream::new(stream);
+        stream.write(&mut [frame]).await?;
+        stream.finish();
+        Ok(())
+    }
+
+    /// Accepts a unidirectional stream. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost or closed; the error says why.
+    pub async fn accept_push(&self) -> Result<RecvStream, quinn::ConnectionError> {
+        Ok(RecvStream::new(self.0.quic.accept_uni().await?))
+    }
+
     /// Opens the stream of a new exchange. Cancel-safe.
     ///
     /// # Errors
@@ -233,7 +256,10 @@ impl Carrier for Link {
         if self.0.draining.load(Ordering::Acquire) || self.0.quic.close_reason().is_some() {
             return Health::Draining;
         }
-        if self.0.suspect.load(Ordering::Relaxed) { Health::Suspect } else { Health::Healthy }
+        if self.0.suspect.load(Ordering::Relaxed) {
+            return Health::Suspect;
+        }
+        if self.0.permits.available_permits() == 0 { Health::Full } else { Health::Healthy }
     }
 
     fn in_flight(&self) -> u32 {

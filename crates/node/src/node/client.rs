@@ -15,9 +15,10 @@ use adit_core::{
     group::Member,
     id::{ClientId, Group, SessionId},
     limits::{Limits, Timeouts},
-    route::{HostPattern, PathPrefix, Pattern, RouteTable},
+    route::{Conflict, HostPattern, PathPrefix, Pattern, RouteTable, RuleOptions},
     wire::control::{StreamOpen, StreamType},
 };
+use arc_swap::ArcSwap;
 use quinn::Endpoint;
 use tokio::{
     task::JoinSet,
@@ -28,15 +29,19 @@ use tracing::Instrument;
 
 use super::StartError;
 use crate::{
-    egress::service::Egress,
-    ingress::{listener::Listener, service::Ingress},
+    egress::service::{Egress, Routes},
+    ingress::{
+        listener::Listener,
+        service::{Ingress, Route, Rules},
+    },
     link::{
         dial::{self, DialError},
         handshake::{self, HandshakeError, Joined},
         tls,
     },
+    push::{Policy, Pushed},
     registry::{GroupLinks, Registry},
-    session::{self, Answering, Heartbeats, Stopping},
+    session::{self, Answering, Side, Stopping},
     settings::{ClientSettings, HostPort},
 };
 
@@ -47,22 +52,45 @@ const SERVERS: &str = "servers";
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    entry: Option<(Listener, Arc<Ingress>)>,
-    targets: Vec<HostPort>,
-    caller: Arc<Caller>,
+    listener: Option<Listener>,
+    control: ClientControl,
 }
 
-/// What it takes to get a link and to hold it.
+/// What can be done to a client while it runs.
+#[derive(Clone, Debug)]
+pub struct ClientControl {
+    ingress: Arc<Ingress>,
+    caller: Arc<Caller>,
+    bound: Arc<Bound>,
+}
+
+/// What it was told to connect to and to bind; it cannot change.
+#[derive(Debug, PartialEq, Eq)]
+struct Bound {
+    targets: Vec<HostPort>,
+    group: Group,
+    http: Option<SocketAddr>,
+}
+
+/// What it takes to get links and to hold them.
 #[derive(Debug)]
 struct Caller {
     client_id: ClientId,
     group: Group,
     /// Numbers the links of this process; servers number them on their own.
     links: AtomicU64,
-    config: quinn::ClientConfig,
-    server_name: String,
     servers: Arc<GroupLinks>,
     egress: Arc<Egress>,
+    /// What each server has pushed, in the order of the targets.
+    pushed: Vec<Arc<Pushed>>,
+    terms: ArcSwap<Terms>,
+}
+
+/// What the next link goes by.
+#[derive(Debug)]
+struct Terms {
+    config: quinn::ClientConfig,
+    server_name: String,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -83,36 +111,50 @@ impl Client {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
+        let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, egress, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let egress = Arc::new(Egress::new(client_id.as_str(), egress, &timeouts)?);
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
         let servers = Registry::default().group(&servers_group());
-        let entry = match http {
-            Some(http) => {
-                let listener = Listener::bind(http.listen).await?;
-                let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
-                let routes = RouteTable::new([(everything, Arc::clone(&servers))])?;
-                let ingress = Ingress::new(routes, Failure::NoServer, http.trusted_proxies, limits, timeouts);
-                Some((listener, Arc::new(ingress)))
-            }
-            None => None,
+        let (listener, trusted_proxies) = match http {
+            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
+            None => (None, Vec::new()),
         };
-        let endpoint = dial::endpoint().map_err(StartError::Socket)?;
-        let (group, server_name) = (tunnel.group, tunnel.server_name);
-        let links = AtomicU64::new(1);
-        let caller = Caller { client_id, group, links, config, server_name, servers, egress, limits, timeouts };
-        Ok(Self { endpoint, entry, targets: tunnel.connect, caller: Arc::new(caller) })
+        let rules = Rules { routes: everything_to(&servers)?, trusted_proxies, limits, timeouts };
+        let caller = Caller {
+            egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &timeouts)?)),
+            client_id,
+            group: tunnel.group,
+            links: AtomicU64::new(1),
+            servers,
+            pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
+            terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
+        };
+        for pushed in &caller.pushed {
+            let own = listener.iter().map(Listener::address).collect();
+            pushed.judge_by(Policy { allow: tunnel.allow.clone(), own, timeouts });
+        }
+        let control = ClientControl {
+            ingress: Arc::new(Ingress::new(Failure::NoServer, rules)),
+            caller: Arc::new(caller),
+            bound: Arc::new(bound),
+        };
+        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, listener, control })
+    }
+
+    /// Returns what can be done to the client while it runs.
+    pub fn control(&self) -> ClientControl {
+        self.control.clone()
     }
 
     /// Returns the address of the local HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.entry.as_ref().map(|(listener, _)| listener.address())
+        self.listener.as_ref().map(Listener::address)
     }
 
     /// Returns the links to servers, to watch them come and go.
     pub fn servers(&self) -> Arc<GroupLinks> {
-        Arc::clone(&self.caller.servers)
+        Arc::clone(&self.control.caller.servers)
     }
 
     /// Connects, and keeps connected until `stop` is cancelled; then until nothing is in flight or the grace is
@@ -120,42 +162,93 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entry, targets, caller } = self;
-        let grace = caller.timeouts.drain;
+        let Self { endpoint, listener, control: ClientControl { ingress, caller, bound } } = self;
+        let grace = caller.terms.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
-            if let Some((listener, ingress)) = entry {
+            if let Some(listener) = listener {
                 listener.serve(ingress, stop.clone()).await;
             }
             stopping.entries_closed.cancel();
         };
         let links = async {
             let mut links = JoinSet::new();
-            for target in targets {
+            for (target, pushed) in bound.targets.iter().cloned().zip(caller.pushed.clone()) {
                 let span = tracing::info_span!("link", server = %target);
                 let (caller, endpoint, stopping) = (Arc::clone(&caller), endpoint.clone(), stopping.clone());
-                links.spawn(async move { caller.stay_connected(&endpoint, &target, stopping).await }.instrument(span));
+                let stay = async move { caller.stay_connected(&endpoint, &target, &pushed, stopping).await };
+                links.spawn(stay.instrument(span));
             }
             while links.join_next().await.is_some() {}
         };
-        super::run_with_grace(
-            async {
-                tokio::join!(entries, links);
-            },
-            &stop,
-            grace,
-        )
-        .await;
+        let work = async {
+            tokio::join!(entries, links);
+        };
+        super::run_with_grace(work, &stop, grace).await;
         super::close(endpoint).await;
     }
 }
 
+impl ClientControl {
+    /// Puts new settings in force, as a whole or not at all; no request is dropped.
+    ///
+    /// Rules, upstreams, `allow`, limits and waits change for what comes next, certificates with the next link.
+    /// Returns the keys that stay as they were until a restart.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be used; then everything stays as it was.
+    pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
+        let bound = Bound::of(&settings);
+        let ClientSettings { tunnel, http, egress, limits, timeouts } = settings;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let own = Routes::new(egress, &timeouts)?;
+        let routes = everything_to(&self.caller.servers)?;
+        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
+        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.caller.egress.replace(own);
+        for pushed in &self.caller.pushed {
+            let own = self.bound.http.into_iter().collect();
+            pushed.judge_by(Policy { allow: tunnel.allow.clone(), own, timeouts });
+        }
+        self.caller.terms.store(Arc::new(Terms { config, server_name: tunnel.server_name, limits, timeouts }));
+        Ok(bound.differences(&self.bound))
+    }
+}
+
+impl Bound {
+    fn of(settings: &ClientSettings) -> Self {
+        Self {
+            targets: settings.tunnel.connect.clone(),
+            group: settings.tunnel.group.clone(),
+            http: settings.http.as_ref().map(|http| http.listen),
+        }
+    }
+
+    fn differences(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("tunnel.connect", self.targets != running.targets),
+            ("tunnel.group", self.group != running.group),
+            ("http.listen", self.http != running.http),
+        ];
+        keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+}
+
+/// The one rule of a client's entry: the server decides.
+fn everything_to(servers: &Arc<GroupLinks>) -> Result<RouteTable<Route>, Conflict> {
+    let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
+    let route = Route { group: Arc::clone(servers), prefix: PathPrefix::root(), options: RuleOptions::default() };
+    RouteTable::new([(everything, route)])
+}
+
 impl Caller {
     /// Dials for ever, until the node stops.
-    async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, stopping: Stopping) {
+    async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, pushed: &Arc<Pushed>, stopping: Stopping) {
         // Stands for the server in the group of servers: two of them may have certificates of one name.
         let server_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let mut backoff = Backoff::new(self.timeouts.reconnect_min, self.timeouts.reconnect_max);
+        let timeouts = self.terms.load().timeouts;
+        let mut backoff = Backoff::new(timeouts.reconnect_min, timeouts.reconnect_max);
         loop {
             let connected = tokio::select! {
                 connected = self.connect(endpoint, target) => connected,
@@ -164,9 +257,9 @@ impl Caller {
             match connected {
                 Ok(joined) => {
                     let since = Instant::now();
-                    self.hold(joined, &server_id, stopping.clone()).await;
+                    self.hold(joined, &server_id, pushed, stopping.clone()).await;
                     // A link that is lost at once again and again must not be dialled at full speed.
-                    if since.elapsed() > self.timeouts.reconnect_max {
+                    if since.elapsed() > timeouts.reconnect_max {
                         backoff.reset();
                     }
                 }
@@ -181,7 +274,8 @@ impl Caller {
     }
 
     async fn connect(&self, endpoint: &Endpoint, target: &HostPort) -> Result<Joined, ConnectError> {
-        let quic = dial::dial(endpoint, &self.config, target, &self.server_name).await?;
+        let terms = self.terms.load_full();
+        let quic = dial::dial(endpoint, &terms.config, target, &terms.server_name).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let open = StreamOpen {
             client_id: self.client_id.clone(),
@@ -191,23 +285,26 @@ impl Caller {
             features: 0,
             timestamp_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         };
-        Ok(handshake::join(quic, open, &self.limits).await?)
+        Ok(handshake::join(quic, open, &terms.limits).await?)
     }
 
-    async fn hold(&self, joined: Joined, server_id: &ClientId, stopping: Stopping) {
+    async fn hold(&self, joined: Joined, server_id: &ClientId, pushed: &Arc<Pushed>, stopping: Stopping) {
         let link = joined.link.clone();
         let (session, identity) = (link.session(), link.peer().clone());
         let number = SessionId(self.links.fetch_add(1, Ordering::Relaxed));
         let member = Member { session: number, client_id: server_id.clone(), identity, link };
         let (membership, _) = self.servers.join(member);
         tracing::info!(%session, id = %self.client_id, group = %self.group, "connected");
+        let terms = self.terms.load_full();
         let answering = Answering {
             group: self.group.clone(),
             egress: Arc::clone(&self.egress),
-            limits: self.limits,
-            grace: self.timeouts.drain,
+            pushed: Arc::clone(pushed),
+            limits: terms.limits,
+            grace: terms.timeouts.drain,
         };
-        let ended = session::run(joined, answering, Heartbeats::Send, stopping).await;
+        let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
+        let ended = session::run(joined, answering, side, stopping).await;
         drop(membership);
         tracing::info!(%session, "disconnected: {ended}");
     }
