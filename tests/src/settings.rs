@@ -9,10 +9,10 @@ use std::{
 use adit_core::{
     id::Group,
     limits::{Limits, Timeouts},
-    route::Pattern,
+    route::{Pattern, RuleOptions},
 };
 use adit_node::settings::{
-    ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
+    Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
     ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
 };
 
@@ -45,7 +45,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
         tunnel: TunnelListen { listen: loopback(), credentials: trust.server(), client_roots: trust.roots() },
         http: None,
         ingress: Vec::new(),
-        groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()] })]),
+        groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()], push: None })]),
         egress: EgressSettings::default(),
         limits: Limits::default(),
         timeouts: timeouts(),
@@ -54,7 +54,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
 
 /// A server with an entry that leads to the clients of [`GROUP`].
 pub fn public_server(trust: &Trust) -> ServerSettings {
-    let everything = IngressRule { pattern: pattern(None, None), group: group(GROUP) };
+    let everything = IngressRule { pattern: pattern(None, None), group: group(GROUP), options: RuleOptions::default() };
     ServerSettings { http: Some(entry()), ingress: vec![everything], ..server(trust) }
 }
 
@@ -67,6 +67,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
             roots: trust.roots(),
             credentials: trust.client(name),
             group: group(GROUP),
+            allow: Allow::default(),
         },
         http: None,
         egress: EgressSettings::default(),
@@ -92,7 +93,7 @@ pub fn everything_to(server: ServerUrl) -> EgressSettings {
 
 /// The way out for the requests of one pattern.
 pub fn to(pattern: Pattern, upstream: UpstreamSettings) -> EgressSettings {
-    let rule = EgressRule { pattern, groups: None, upstream: "app".to_owned(), set_host: None };
+    let rule = EgressRule { pattern, groups: None, upstream: "app".to_owned(), options: RuleOptions::default() };
     EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adit::{certs::Authority, demo};
-use adit_node::link::tls::Credentials;
+use adit_node::credentials::Credentials;
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},

@@ -13,7 +13,7 @@ use adit_core::{
 };
 use adit_node::{
     Client, Server,
-    link::tls::Credentials,
+    credentials::Credentials,
     settings::{
         Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
         ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,

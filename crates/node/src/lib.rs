@@ -30,17 +30,18 @@
 //!
 //! Lowest first; a file uses only what stands above it (`just layers` checks):
 //!
-//! 1. [`settings`] what a node is told to do
-//! 2. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 3. [`body`] bodies on their way to and from a stream
-//! 4. [`link`] one authenticated QUIC connection
-//! 5. [`exchange`] `ask` and `answer`
-//! 6. [`registry`] who is connected
-//! 7. [`egress`] out to an upstream
-//! 8. [`push`] rules that a server sends to its clients
-//! 9. [`ingress`] in from a visitor
-//! 10. [`session`] one link's life
-//! 11. [`node`] wires and owns everything
+//! 1. [`credentials`] certificates and keys, and whom to trust
+//! 2. [`settings`] what a node is told to do
+//! 3. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 4. [`body`] bodies on their way to and from a stream
+//! 5. [`link`] one authenticated QUIC connection
+//! 6. [`exchange`] `ask` and `answer`
+//! 7. [`registry`] who is connected
+//! 8. [`egress`] out to an upstream
+//! 9. [`push`] rules that a server sends to its clients
+//! 10. [`ingress`] in from a visitor
+//! 11. [`session`] one link's life
+//! 12. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -48,6 +49,7 @@
 //! a link's connection driver, its HTTP connections and the work on its streams then share one core, and
 //! datagrams are batched.
 
+pub mod credentials;
 pub mod settings;
 pub mod stream;
 pub mod body;

@@ -15,9 +15,7 @@ pub use self::{
     server::{Server, ServerControl},
 };
 use crate::{
-    egress::service::EgressError,
-    ingress::listener::BindError,
-    link::{listen::ListenError, tls::TlsError},
+    credentials::TlsError, egress::service::EgressError, ingress::listener::BindError, link::listen::ListenError,
 };
 
 /// How long the last packets of a node have to leave.

@@ -15,8 +15,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
 use crate::{
+    credentials::TlsError,
     egress::service::{EgressError, Routes},
-    link::tls::TlsError,
     settings::{
         Allow, EgressSettings, HostPort,
         resolve::{self, At, ResolveError},

@@ -18,7 +18,7 @@ use adit_core::{
 use ipnet::IpNet;
 use rustls::RootCertStore;
 
-use crate::link::tls::Credentials;
+use crate::credentials::Credentials;
 
 /// Everything a server needs.
 #[derive(Debug)]

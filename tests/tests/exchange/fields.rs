@@ -153,7 +153,7 @@ async fn the_host_is_forwarded_as_it_came(direction: Direction) {
 async fn a_rule_can_set_the_host(direction: Direction) {
     let upstream = Upstream::echo();
     let mut egress = everything_to(upstream.http());
-    egress.rules[0].set_host = Some("inner.test".to_owned());
+    egress.rules[0].options.set_host = Some("inner.test".to_owned());
     let tunnel = Tunnel::with(egress).start(direction).await;
     tunnel.http1().await.get("/").await;
     let seen = upstream.saw().last();

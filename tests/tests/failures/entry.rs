@@ -1,6 +1,6 @@
 //! Requests that an entry refuses: nobody to ask, no rule, malformed, too large.
 
-use adit_core::limits::Limits;
+use adit_core::{limits::Limits, route::RuleOptions};
 use adit_node::settings::{EgressSettings, IngressRule, UpstreamSettings};
 use adit_tests::{
     Direction, Tunnel, Upstream, Visitor,
@@ -30,7 +30,11 @@ both_directions! {
 async fn a_request_that_no_ingress_rule_takes_is_refused() {
     let trust = Trust::default();
     let mut settings = settings::public_server(&trust);
-    settings.ingress = vec![IngressRule { pattern: pattern(Some("app.example"), Some("/api")), group: group(GROUP) }];
+    settings.ingress = vec![IngressRule {
+        pattern: pattern(Some("app.example"), Some("/api")),
+        group: group(GROUP),
+        options: RuleOptions::default(),
+    }];
     let server = ServerNode::start(settings).await;
     for (host, path, expected) in [
         ("app.example", "/api/v1", (502, "no-client")),

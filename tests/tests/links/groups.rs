@@ -1,5 +1,6 @@
 //! The clients of a group share its requests, and only its requests.
 
+use adit_core::route::RuleOptions;
 use adit_node::settings::{GroupSettings, IngressRule};
 use adit_tests::{
     Direction, Tunnel, Upstream, Visitor,
@@ -134,9 +135,14 @@ async fn every_group_gets_the_requests_of_its_own_rules() {
     let trust = Trust::default();
     let mut settings = settings::public_server(&trust);
     let names = ["red", "blue"];
-    settings.groups = names.map(|name| (group(name), GroupSettings { clients: vec!["*".to_owned()] })).into();
+    settings.groups =
+        names.map(|name| (group(name), GroupSettings { clients: vec!["*".to_owned()], push: None })).into();
     settings.ingress = names
-        .map(|name| IngressRule { pattern: pattern(Some(&format!("{name}.example")), None), group: group(name) })
+        .map(|name| IngressRule {
+            pattern: pattern(Some(&format!("{name}.example")), None),
+            group: group(name),
+            options: RuleOptions::default(),
+        })
         .into();
     let server = ServerNode::start(settings).await;
     let mut clients = Vec::new();

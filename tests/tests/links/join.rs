@@ -34,7 +34,9 @@ async fn a_client_of_a_group_that_is_not_there_is_denied() {
 async fn a_client_whose_name_is_not_in_the_group_is_denied() {
     let trust = Trust::default();
     let mut settings = settings::server(&trust);
-    settings.groups.insert(group(GROUP), GroupSettings { clients: vec!["web-*".to_owned(), "other".to_owned()] });
+    settings
+        .groups
+        .insert(group(GROUP), GroupSettings { clients: vec!["web-*".to_owned(), "other".to_owned()], push: None });
     let server = ServerNode::start(settings).await;
     let mut peer = Peer::connect(server.tunnel, &trust).await;
     assert_denied(peer.register(GROUP).await, &[CLIENT, GROUP]);
@@ -47,7 +49,7 @@ async fn a_client_whose_name_is_not_in_the_group_is_denied() {
 async fn a_client_that_is_in_another_group_only_is_denied() {
     let trust = Trust::default();
     let mut settings = settings::server(&trust);
-    settings.groups.insert(group("closed"), GroupSettings { clients: Vec::new() });
+    settings.groups.insert(group("closed"), GroupSettings { clients: Vec::new(), push: None });
     let server = ServerNode::start(settings).await;
     let mut peer = Peer::connect(server.tunnel, &trust).await;
     assert_denied(peer.register("closed").await, &[CLIENT, "closed"]);

@@ -9,7 +9,7 @@ use adit_core::{
     wire::config::{ConfigPush, GroupConfig},
 };
 use adit_node::{
-    link::tls::{self, Credentials},
+    credentials::{self, Credentials, TlsError},
     settings::{
         Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
         TunnelConnect, TunnelListen,
@@ -35,7 +35,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         tunnel: TunnelListen {
             listen: file.tunnel.listen,
             credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
-            client_roots: tunnel.key("client_ca").check(tls::roots_from_file(&client_ca))?,
+            client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
         },
         http: file.http.map(http),
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
@@ -76,7 +76,7 @@ fn tunnel_connect(at: &At, base: &Path, tunnel: super::file::TunnelConnect) -> R
     }
     Ok(TunnelConnect {
         server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
-        roots: at.key("ca").check(tls::roots_from_file(&base.join(&tunnel.ca)))?,
+        roots: at.key("ca").check(credentials::roots_from_file(&base.join(&tunnel.ca)))?,
         credentials: credentials(at, base, &tunnel.cert, &tunnel.key)?,
         group: at.key("group").check(tunnel.group.parse())?,
         allow,
@@ -89,11 +89,11 @@ fn credentials(at: &At, base: &Path, cert: &Path, key: &Path) -> Result<Credenti
     Credentials::from_files(&cert, &key).map_err(|error| {
         // The key is named where the key is to blame.
         let name = match &error {
-            tls::TlsError::Read { path, .. } if *path == key => "key",
-            tls::TlsError::Pem { path, .. } if *path == key => "key",
-            tls::TlsError::Read { .. } => "cert",
-            tls::TlsError::Pem { .. } => "cert",
-            tls::TlsError::Unusable { .. } => "cert",
+            TlsError::Read { path, .. } if *path == key => "key",
+            TlsError::Pem { path, .. } if *path == key => "key",
+            TlsError::Read { .. } => "cert",
+            TlsError::Pem { .. } => "cert",
+            TlsError::Unusable { .. } => "cert",
         };
         at.key(name).error(error)
     })
@@ -105,7 +105,7 @@ fn resolve_group(at: &At, group: Group) -> Result<GroupSettings, ResolveError> {
         return Ok(GroupSettings { clients, push: None });
     }
     // What no client could apply is told here and not by each of them.
-    let no_files = |_: &Path| Err(tls::TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });
+    let no_files = |_: &Path| Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });
     resolve::egress(at, egress.clone(), upstreams.clone(), no_files)?;
     let push: ConfigPush = at.check(GroupConfig { egress, upstreams }.push())?;
     Ok(GroupSettings { clients, push: Some(push) })
@@ -139,7 +139,7 @@ fn egress(
     rules: Vec<adit_core::wire::config::EgressRule>,
     upstreams: std::collections::BTreeMap<String, adit_core::wire::config::Upstream>,
 ) -> Result<EgressSettings, ResolveError> {
-    resolve::egress(&At::default(), rules, upstreams, |path| tls::roots_from_file(&base.join(path)))
+    resolve::egress(&At::default(), rules, upstreams, |path| credentials::roots_from_file(&base.join(path)))
 }
 
 fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), ResolveError> {

@@ -146,27 +146,33 @@ impl Ingress {
     ) -> Result<Response<AnswerBody>, Failure> {
         let mut reading = body.again();
         let mut avoid = None;
-        let mut failed = Failure::Draining;
+        let mut failed = None;
         for _ in 0..=route.options.retries {
             // Too much of the body is gone to send it again.
             let Some(this) = reading.take() else { break };
-            let Some(picked) = self.pick(rules, route, avoid, deadline).await? else { break };
-            failed = match exchange::ask(&picked.link, head, this, rules.limits, deadline).await {
+            let picked = match self.pick(rules, route, avoid, deadline).await {
+                Ok(Some(picked)) => picked,
+                Ok(None) => break,
+                // What happened to the request says more than that it cannot be tried again.
+                Err(none) => return Err(failed.unwrap_or(none)),
+            };
+            let failure = match exchange::ask(&picked.link, head, this, rules.limits, deadline).await {
                 Ok(response) => {
                     body.settle();
                     return Ok(response);
                 }
                 Err(failure) => failure,
             };
+            failed = Some(failure);
             // RFC 9110 §9.2.2: a lost link proves nothing, so only what may be done twice is.
-            let repeatable = failed.retryable() || failed == Failure::LinkLost && head.method.is_idempotent();
+            let repeatable = failure.retryable() || failure == Failure::LinkLost && head.method.is_idempotent();
             if !repeatable || Instant::now() >= deadline {
                 break;
             }
             avoid = Some(picked.session);
             reading = body.again();
         }
-        Err(failed)
+        Err(failed.unwrap_or(self.absent))
     }
 
     /// Picks a link, other than the one to avoid. A group that has just lost its last link may get it back.

@@ -16,7 +16,7 @@ use adit_core::{
 use rustls::RootCertStore;
 
 use super::{EgressRule, EgressSettings, UpstreamSettings, pattern};
-use crate::link::tls::TlsError;
+use crate::credentials::TlsError;
 
 /// A value that is wrong, and the path of keys and indices to it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
