@@ -9,7 +9,7 @@ use std::{
 use adit_core::id::Group;
 use adit_node::{
     Client, Server,
-    node::StartError,
+    node::{ClientControl, ServerControl, StartError},
     registry::GroupLinks,
     settings::{ClientSettings, ServerSettings},
 };
@@ -82,6 +82,7 @@ pub struct ServerNode {
     pub tunnel: SocketAddr,
     entry: Option<SocketAddr>,
     groups: HashMap<Group, Arc<GroupLinks>>,
+    control: ServerControl,
     life: Life,
 }
 
@@ -118,7 +119,17 @@ impl ServerNode {
         let server = Server::bind(settings).await?;
         let groups = names.into_iter().map(|name| (name.clone(), server.group(&name))).collect();
         let (tunnel, entry) = (server.tunnel_address().unwrap(), server.http_address());
-        Ok(Self { tunnel, entry, groups, life: Life::start(|stop| server.run(stop)) })
+        let control = server.control();
+        Ok(Self { tunnel, entry, groups, control, life: Life::start(|stop| server.run(stop)) })
+    }
+
+    /// Puts new settings in force, and returns the keys that have to wait for a restart.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be used.
+    pub fn reload(&self, settings: ServerSettings) -> Vec<&'static str> {
+        self.control.reload(settings).unwrap()
     }
 
     /// Returns how many clients of a group would be asked.
@@ -137,6 +148,7 @@ impl ServerNode {
 pub struct ClientNode {
     entry: Option<SocketAddr>,
     servers: Arc<GroupLinks>,
+    control: ClientControl,
     life: Life,
 }
 
@@ -151,7 +163,17 @@ impl ClientNode {
     pub async fn start(settings: ClientSettings) -> Self {
         let client = Client::bind(settings).await.unwrap();
         let (entry, servers) = (client.http_address(), client.servers());
-        Self { entry, servers, life: Life::start(|stop| client.run(stop)) }
+        let control = client.control();
+        Self { entry, servers, control, life: Life::start(|stop| client.run(stop)) }
+    }
+
+    /// Puts new settings in force, and returns the keys that have to wait for a restart.
+    ///
+    /// # Panics
+    ///
+    /// When they cannot be used.
+    pub fn reload(&self, settings: ClientSettings) -> Vec<&'static str> {
+        self.control.reload(settings).unwrap()
     }
 
     /// Returns how many of its servers would be asked.

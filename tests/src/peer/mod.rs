@@ -2,7 +2,10 @@
 
 mod stream;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use adit_core::{
     limits::CONTROL_FRAME_BYTES_MAX,
@@ -22,6 +25,9 @@ use crate::{
     trust::Trust,
     wait::within,
 };
+
+/// Every peer is another client process.
+static PEERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A connection that passes for a client's.
 #[derive(Debug)]
@@ -63,7 +69,7 @@ impl Peer {
     /// Asks to join a group, and returns what the server says to that.
     pub async fn register(&mut self, name: &str) -> Option<StreamOpenResponse> {
         let open = StreamOpen {
-            client_id: "client-peer".parse().unwrap(),
+            client_id: format!("client-peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)).parse().unwrap(),
             group: group(name),
             stream_type: StreamType::Http,
             version: "test".to_owned(),
