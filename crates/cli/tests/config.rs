@@ -14,7 +14,7 @@ use adit::{
 use tempfile::TempDir;
 
 /// How many files `config/` has; whoever adds one says so here.
-const EXAMPLES: usize = 2;
+const EXAMPLES: usize = 6;
 
 const TUNNEL: &str = "[tunnel]
 listen = \"127.0.0.1:4433\"
@@ -26,7 +26,8 @@ client_ca = \"certs/ca.pem\"
 /// A folder with certificates in `certs/`, as next to a real configuration.
 fn home() -> TempDir {
     let home = tempfile::tempdir().unwrap();
-    certs::write_all(&home.path().join("certs"), &[], &[], false).unwrap();
+    let clients = ["client", "web-1", "web-2", "api-1"].map(str::to_owned);
+    certs::write_all(&home.path().join("certs"), &[], &clients, false).unwrap();
     home
 }
 
