@@ -122,7 +122,7 @@ fn upstream(
         return Err(at.key("servers").error("at least one server is needed"));
     }
     let roots = upstream.ca_file.map(|path| at.key("ca_file").check(read_roots(&path))).transpose()?;
-    Ok(UpstreamSettings { servers, roots })
+    Ok(UpstreamSettings { roots, ..UpstreamSettings::new(servers) })
 }
 
 /// Parses `host` and `path` of a rule at `at`.
