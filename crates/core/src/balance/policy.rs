@@ -2,27 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::{draw, less_loaded_of_two};
+pub use crate::wire::config::Policy;
 
 /// What a server with requests on it is taken to cost while none of them has been answered yet.
 const UNKNOWN_LATENCY: Duration = Duration::from_secs(3_600);
-
-/// How to choose among the servers of an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Policy {
-    /// One after the other.
-    RoundRobin,
-    /// The one with the fewest requests in flight.
-    LeastRequests,
-    /// Any.
-    Random,
-    /// Of two drawn at random, the one with less latency × requests in flight.
-    #[default]
-    P2c,
-}
 
 /// What a server has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
