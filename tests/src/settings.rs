@@ -88,7 +88,7 @@ pub fn url(scheme: &str, address: impl std::fmt::Display) -> ServerUrl {
 
 /// The way out for every request: to one server.
 pub fn everything_to(server: ServerUrl) -> EgressSettings {
-    to(pattern(None, None), UpstreamSettings { servers: vec![server], roots: None })
+    to(pattern(None, None), UpstreamSettings::new(vec![server]))
 }
 
 /// The way out for the requests of one pattern.

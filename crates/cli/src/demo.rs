@@ -141,7 +141,7 @@ fn client_settings(
         upstream: "backend".to_owned(),
         options: RuleOptions::default(),
     };
-    let upstream = UpstreamSettings { servers: vec![backend], roots: None };
+    let upstream = UpstreamSettings::new(vec![backend]);
     Ok(ClientSettings {
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],

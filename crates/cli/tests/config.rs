@@ -11,6 +11,7 @@ use adit::{
     certs,
     config::{self, Settings},
 };
+use adit_core::balance::policy::Policy;
 use tempfile::TempDir;
 
 /// How many files `config/` has; whoever adds one says so here.
@@ -89,6 +90,57 @@ fn a_bad_value_is_named_with_its_line() {
     assert_eq!(said, "7: limits.head_fields_max: must be at least 1");
     let said = complaint(&home(), &format!("{TUNNEL}[groups.a]\nclients = [\n  \"x\",\n  5,\n]\n"));
     assert_eq!(said, "9: groups.a.clients[1]: invalid type: found signed int `5`, expected a string");
+}
+
+#[test]
+fn a_bad_upstream_is_named_with_its_line() {
+    let home = home();
+    let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"https://a\"]\n{keys}\n"));
+    let policies = "`round_robin`, `least_requests`, `random`, `p2c`";
+    assert_eq!(
+        said("policy = \"fastest\""),
+        format!("8: upstreams.a.policy: unknown variant: found `fastest`, expected `one of {policies}`")
+    );
+    assert_eq!(
+        said("server_name = \"a b\""),
+        "8: upstreams.a.server_name: \"a b\" is no name that a certificate can have"
+    );
+    assert_eq!(said("ca_file = \"certs\"").split(" cannot").next(), Some("8: upstreams.a.ca_file:"));
+    assert_eq!(said("health = { interval = \"1s\" }"), "8: upstreams.a.health.path: missing");
+    assert_eq!(said("health = { path = \"x\" }"), "8: upstreams.a.health.path: must begin with /");
+    assert_eq!(said("health = { path = \"/ x\" }"), "8: upstreams.a.health.path: invalid uri character");
+    assert_eq!(
+        said("[upstreams.a.health]\npath = \"/\"\ntimeout = \"0s\""),
+        "10: upstreams.a.health.timeout: must be more than 0"
+    );
+    assert_eq!(
+        said("[upstreams.a.health]\npath = \"/\"\ninterval = \"soon\""),
+        "10: upstreams.a.health.interval: invalid value string \"soon\", expected a duration"
+    );
+    let pushed = "[groups.g]\nclients = []\n[groups.g.upstreams.u]\nservers = [\"http://u\"]\nhealth = { path = \"/\", interval = \"1ms\" }";
+    assert_eq!(said(pushed), "12: groups.g.upstreams.u.health.interval: must be at least 100ms");
+    let plain = format!("{TUNNEL}[upstreams.a]\nservers = [\"http://a\"]\nserver_name = \"b\"\n");
+    assert_eq!(complaint(&home, &plain), "8: upstreams.a.server_name: is for https:// servers, and there are none");
+}
+
+#[test]
+fn an_upstream_is_what_its_keys_say() {
+    let home = home();
+    let path = home.path().join("server.toml");
+    let load = |keys: &str| {
+        fs::write(&path, format!("{TUNNEL}{keys}")).unwrap();
+        config::server(&path, home.path()).unwrap().egress.upstreams.remove("a").unwrap()
+    };
+    let upstream = load("[upstreams.a]\nservers = [\"http://a\"]\n");
+    assert_eq!((upstream.policy, upstream.idle_connections_max), (Policy::P2c, 256));
+    assert!(upstream.check.is_none() && upstream.server_name.is_none());
+    let keys = "policy = \"least_requests\"\nserver_name = \"b\"\nhealth = { path = \"/up?x=1\", interval = \"1m\" }\n";
+    let upstream =
+        load(&format!("[limits]\nidle_connections_max = 2\n[upstreams.a]\nservers = [\"https://a\"]\n{keys}"));
+    assert_eq!((upstream.policy, upstream.idle_connections_max), (Policy::LeastRequests, 2));
+    assert!(upstream.server_name.is_some());
+    let check = upstream.check.unwrap();
+    assert_eq!((check.path.as_str(), check.interval.as_secs(), check.timeout.as_secs()), ("/up?x=1", 60, 2));
 }
 
 #[test]

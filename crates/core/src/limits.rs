@@ -31,11 +31,19 @@ pub struct Limits {
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
     pub connections_max: usize,
+    /// The most connections to one server of an upstream that are kept without use.
+    pub idle_connections_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes_max: 64 * 1024, head_fields_max: 256, exchanges_per_link_max: 1_000, connections_max: 16_384 }
+        Self {
+            head_bytes_max: 64 * 1024,
+            head_fields_max: 256,
+            exchanges_per_link_max: 1_000,
+            connections_max: 16_384,
+            idle_connections_max: 256,
+        }
     }
 }
 
@@ -59,6 +67,9 @@ pub struct Timeouts {
     /// To a connection to an upstream, TLS included.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
+    /// How long the addresses of an upstream's name are used before the next connection resolves it again.
+    #[serde(with = "humantime_serde")]
+    pub upstream_resolve: Duration,
     /// How long an upstream connection is kept without use.
     #[serde(with = "humantime_serde")]
     pub upstream_idle: Duration,
@@ -94,6 +105,7 @@ impl Default for Timeouts {
             response_head: Duration::from_secs(30),
             request_head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
+            upstream_resolve: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(60),
             heartbeat: Duration::from_secs(30),
             sweep: Duration::from_secs(30),

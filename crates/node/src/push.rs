@@ -185,7 +185,7 @@ mod tests {
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
         };
-        let upstream = Upstream { servers: vec![server.into()], ca_file: None };
+        let upstream = Upstream { servers: vec![server.into()], ..Upstream::default() };
         GroupConfig { egress: vec![rule], upstreams: [("app".into(), upstream)].into() }.push().unwrap()
     }
 

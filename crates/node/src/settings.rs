@@ -7,16 +7,19 @@ use std::{
     fmt,
     net::{IpAddr, SocketAddr},
     str::FromStr,
+    time::Duration,
 };
 
 use adit_core::{
+    balance::policy::Policy,
     id::Group,
     limits::{Limits, Timeouts},
     route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
     wire::config::ConfigPush,
 };
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
-use rustls::RootCertStore;
+use rustls::{RootCertStore, pki_types::ServerName};
 
 use crate::credentials::Credentials;
 
@@ -138,8 +141,35 @@ pub struct EgressRule {
 pub struct UpstreamSettings {
     /// The servers; at least one.
     pub servers: Vec<ServerUrl>,
+    /// How to choose among them.
+    pub policy: Policy,
     /// Who signs the certificates of `https://` servers, where it is not whom the system trusts.
     pub roots: Option<RootCertStore>,
+    /// The name in the certificates of `https://` servers, where it is not their host.
+    pub server_name: Option<ServerName<'static>>,
+    /// How to check the servers, besides what requests show.
+    pub check: Option<HealthCheck>,
+    /// The most connections to a server that are kept without use.
+    pub idle_connections_max: usize,
+}
+
+impl UpstreamSettings {
+    /// Makes settings in which everything but the servers is the default.
+    pub fn new(servers: Vec<ServerUrl>) -> Self {
+        let idle_connections_max = Limits::default().idle_connections_max;
+        Self { servers, policy: Policy::default(), roots: None, server_name: None, check: None, idle_connections_max }
+    }
+}
+
+/// A `GET` that a healthy server answers with a status of 2xx or 3xx.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// What to ask for.
+    pub path: PathAndQuery,
+    /// How long to wait between two checks; more than 0.
+    pub interval: Duration,
+    /// How long the answer may take.
+    pub timeout: Duration,
 }
 
 /// Makes a pattern of the `host` and `path` of a rule, either of which may be left out.

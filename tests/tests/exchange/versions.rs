@@ -43,7 +43,7 @@ async fn an_https_upstream_is_spoken_to_in_the_version_it_prefers(direction: Dir
         [(["h2", "http/1.1"].as_slice(), Version::HTTP_2), (&["http/1.1"], Version::HTTP_11), (&[], Version::HTTP_11)]
     {
         let upstream = Upstream::answering_over_tls(trust.https(alpn), echo);
-        let trusted = UpstreamSettings { servers: vec![upstream.https()], roots: Some(trust.roots()) };
+        let trusted = UpstreamSettings { roots: Some(trust.roots()), ..UpstreamSettings::new(vec![upstream.https()]) };
         let tunnel = Tunnel::with(to(pattern(None, None), trusted)).start(direction).await;
         let answer = tunnel.http1().await.post("/", full("secret")).await;
         assert_eq!((answer.status, answer.text()), (StatusCode::OK, "secret"), "{alpn:?}");

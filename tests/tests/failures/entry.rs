@@ -50,7 +50,7 @@ async fn a_request_that_no_ingress_rule_takes_is_refused() {
 
 async fn a_request_that_no_egress_rule_takes_is_refused(direction: Direction) {
     let upstream = Upstream::echo();
-    let servers = UpstreamSettings { servers: vec![upstream.http()], roots: None };
+    let servers = UpstreamSettings::new(vec![upstream.http()]);
     let tunnel = Tunnel::with(to(pattern(None, Some("/only")), servers)).start(direction).await;
     let mut visitor = tunnel.http1().await;
     assert_eq!(visitor.get("/other").await.failure(), (404, "no-route"));

@@ -80,7 +80,7 @@ async fn an_upstream_whose_head_is_over_the_limits_is_a_protocol_failure(directi
 async fn an_upstream_that_strangers_signed_for_is_not_spoken_to(direction: Direction) {
     let (strangers, ours) = (Trust::default(), Trust::default());
     let upstream = Upstream::answering_over_tls(strangers.https(&["h2", "http/1.1"]), echo);
-    let trusted = UpstreamSettings { servers: vec![upstream.https()], roots: Some(ours.roots()) };
+    let trusted = UpstreamSettings { roots: Some(ours.roots()), ..UpstreamSettings::new(vec![upstream.https()]) };
     let tunnel = Tunnel::with(to(pattern(None, None), trusted)).start(direction).await;
     let answer = tunnel.http1().await.post("/", full("secret")).await;
     assert_eq!(answer.failure(), (502, "upstream-tls"));
@@ -109,7 +109,7 @@ async fn an_upstream_that_is_silent_runs_into_the_timeout(direction: Direction) 
 async fn one_failure_leaves_the_next_request_alone(direction: Direction) {
     let (broken, sound) = (Upstream::saying("garbage\r\n\r\n"), Upstream::echo());
     let mut egress = everything_to(sound.http());
-    let rest = to(pattern(None, Some("/broken")), UpstreamSettings { servers: vec![broken.http()], roots: None });
+    let rest = to(pattern(None, Some("/broken")), UpstreamSettings::new(vec![broken.http()]));
     egress.rules.extend(
         rest.rules.into_iter().map(|rule| adit_node::settings::EgressRule { upstream: "broken".to_owned(), ..rule }),
     );

@@ -40,7 +40,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         http: file.http.map(http),
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
-        egress: egress(base, file.egress, file.upstreams)?,
+        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -52,7 +52,7 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
     Ok(ClientSettings {
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(http),
-        egress: egress(base, file.egress, file.upstreams)?,
+        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -138,8 +138,14 @@ fn egress(
     base: &Path,
     rules: Vec<adit_core::wire::config::EgressRule>,
     upstreams: std::collections::BTreeMap<String, adit_core::wire::config::Upstream>,
+    limits: &Limits,
 ) -> Result<EgressSettings, ResolveError> {
-    resolve::egress(&At::default(), rules, upstreams, |path| credentials::roots_from_file(&base.join(path)))
+    let read_roots = |path: &Path| credentials::roots_from_file(&base.join(path));
+    let mut egress = resolve::egress(&At::default(), rules, upstreams, read_roots)?;
+    for upstream in egress.upstreams.values_mut() {
+        upstream.idle_connections_max = limits.idle_connections_max;
+    }
+    Ok(egress)
 }
 
 fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), ResolveError> {

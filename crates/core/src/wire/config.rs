@@ -104,13 +104,59 @@ pub struct FieldEdits {
 }
 
 /// `[upstreams.NAME]`: a set of backend servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// `http://host:port`, `https://host:port` or `h2c://host:port`.
     pub servers: Vec<String>,
     /// PEM: who signs the certificates of `https://` servers; whom the system trusts where it is left out.
     pub ca_file: Option<PathBuf>,
+    /// How to choose among the servers.
+    #[serde(default)]
+    pub policy: Policy,
+    /// The name in the certificates of `https://` servers; their host where it is left out.
+    pub server_name: Option<String>,
+    /// How to check the servers; only requests show how they are where it is left out.
+    pub health: Option<HealthCheck>,
+}
+
+/// `policy`: how to choose among the servers of an upstream.
+///
+/// Append-only: the order of the variants is their number on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastRequests,
+    /// Any.
+    Random,
+    /// Of two drawn at random, the one with less latency × requests in flight.
+    #[default]
+    P2c,
+}
+
+/// `health`: a `GET` that a healthy server answers with a status of 2xx or 3xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// What to ask for.
+    pub path: String,
+    /// Between two checks.
+    #[serde(default = "check_interval", with = "humantime_serde")]
+    pub interval: Duration,
+    /// For the answer.
+    #[serde(default = "check_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+fn check_interval() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn check_timeout() -> Duration {
+    Duration::from_secs(2)
 }
 
 #[cfg(test)]
@@ -130,7 +176,14 @@ mod tests {
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits { remove: vec!["server".into()], ..FieldEdits::default() },
         };
-        let upstream = Upstream { servers: vec![server.into()], ca_file: None };
+        let health = HealthCheck { path: "/up".into(), interval: check_interval(), timeout: check_timeout() };
+        let upstream = Upstream {
+            servers: vec![server.into()],
+            ca_file: None,
+            policy: Policy::Random,
+            server_name: Some("b".into()),
+            health: Some(health),
+        };
         GroupConfig { egress: vec![rule], upstreams: BTreeMap::from([("app".into(), upstream)]) }
     }
 
@@ -139,8 +192,8 @@ mod tests {
         let push = config("http://a:1").push().unwrap();
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
-        let expected = b"\x33\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x01\x06server\x00\x00\
-            \x01\x03app\x01\x0ahttp://a:1\x00";
+        let expected = b"\x42\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x01\x06server\x00\x00\
+            \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x03/up\x025s\x022s";
         assert_eq!(&out[1..], &expected[1..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);
     }

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt::Display,
     path::Path,
+    time::Duration,
 };
 
 use adit_core::{
@@ -13,10 +14,14 @@ use adit_core::{
     route::{BadPattern, Pattern, RouteTable, RuleOptions, options},
     wire::config,
 };
-use rustls::RootCertStore;
+use http::uri::PathAndQuery;
+use rustls::{RootCertStore, pki_types::ServerName};
 
-use super::{EgressRule, EgressSettings, UpstreamSettings, pattern};
+use super::{EgressRule, EgressSettings, HealthCheck, Protocol, ServerUrl, UpstreamSettings, pattern};
 use crate::credentials::TlsError;
+
+/// The shortest time between two checks of a server.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// A value that is wrong, and the path of keys and indices to it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -114,7 +119,7 @@ fn upstream(
     upstream: config::Upstream,
     read_roots: impl Fn(&Path) -> Result<RootCertStore, TlsError>,
 ) -> Result<UpstreamSettings, ResolveError> {
-    let mut servers = Vec::new();
+    let mut servers: Vec<ServerUrl> = Vec::new();
     for (index, server) in (0..).zip(upstream.servers) {
         servers.push(at.key("servers").index(index).check(server.parse())?);
     }
@@ -122,7 +127,39 @@ fn upstream(
         return Err(at.key("servers").error("at least one server is needed"));
     }
     let roots = upstream.ca_file.map(|path| at.key("ca_file").check(read_roots(&path))).transpose()?;
-    Ok(UpstreamSettings { servers, roots })
+    let server_name = upstream.server_name.map(|name| server_name(&at.key("server_name"), name, &servers));
+    let check = upstream.health.map(|health| health_check(&at.key("health"), health));
+    Ok(UpstreamSettings {
+        policy: upstream.policy,
+        roots,
+        server_name: server_name.transpose()?,
+        check: check.transpose()?,
+        ..UpstreamSettings::new(servers)
+    })
+}
+
+fn server_name(at: &At, name: String, servers: &[ServerUrl]) -> Result<ServerName<'static>, ResolveError> {
+    if servers.iter().all(|server| server.protocol != Protocol::Https) {
+        return Err(at.error("is for https:// servers, and there are none"));
+    }
+    let problem = format!("{name:?} is no name that a certificate can have");
+    at.check(ServerName::try_from(name).map_err(|_| problem))
+}
+
+fn health_check(at: &At, health: config::HealthCheck) -> Result<HealthCheck, ResolveError> {
+    let path = at.key("path");
+    if !health.path.starts_with('/') {
+        return Err(path.error("must begin with /"));
+    }
+    // A configuration may be pushed: it must not make a client flood what it may dial.
+    if health.interval < CHECK_INTERVAL_MIN {
+        return Err(at.key("interval").error(format!("must be at least {CHECK_INTERVAL_MIN:?}")));
+    }
+    if health.timeout.is_zero() {
+        return Err(at.key("timeout").error("must be more than 0"));
+    }
+    let path = path.check(health.path.parse::<PathAndQuery>())?;
+    Ok(HealthCheck { path, interval: health.interval, timeout: health.timeout })
 }
 
 /// Parses `host` and `path` of a rule at `at`.
