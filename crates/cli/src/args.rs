@@ -81,7 +81,7 @@ enum Command {
         config: PathBuf,
         /// Such as GET
         method: Method,
-        /// Such as http://app.localhost/path
+        /// The URL as the visitor would write it, with scheme and host
         url: Uri,
     },
 }

@@ -2,10 +2,7 @@
 
 mod stream;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use adit_core::{
     limits::CONTROL_FRAME_BYTES_MAX,
@@ -25,9 +22,6 @@ use crate::{
     trust::Trust,
     wait::within,
 };
-
-/// Every peer is another client process.
-static PEERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A connection that passes for a client's.
 #[derive(Debug)]
@@ -58,18 +52,27 @@ impl Peer {
         Ok(Self { quic, control: Stream { send, recv }, _endpoint: endpoint })
     }
 
-    /// Connects and joins [`GROUP`].
+    /// Connects and joins [`GROUP`], always as the same client process.
     pub async fn join(server: SocketAddr, trust: &Trust) -> Self {
+        Self::join_as("client-peer", server, trust).await
+    }
+
+    /// Connects and joins [`GROUP`] as the client process with this id.
+    pub async fn join_as(client_id: &str, server: SocketAddr, trust: &Trust) -> Self {
         let mut peer = Self::connect(server, trust).await;
-        let answer = peer.register(GROUP).await;
+        let answer = peer.register_as(client_id, GROUP).await;
         assert!(matches!(answer, Some(StreamOpenResponse::Accepted { .. })), "{answer:?}");
         peer
     }
 
     /// Asks to join a group, and returns what the server says to that.
     pub async fn register(&mut self, name: &str) -> Option<StreamOpenResponse> {
+        self.register_as("client-peer", name).await
+    }
+
+    async fn register_as(&mut self, client_id: &str, name: &str) -> Option<StreamOpenResponse> {
         let open = StreamOpen {
-            client_id: format!("client-peer-{}", PEERS.fetch_add(1, Ordering::Relaxed)).parse().unwrap(),
+            client_id: client_id.parse().unwrap(),
             group: group(name),
             stream_type: StreamType::Http,
             version: "test".to_owned(),

@@ -24,7 +24,7 @@ fn config(server: &ServerUrl) -> GroupConfig {
         request_headers: FieldEdits::default(),
         response_headers: FieldEdits::default(),
     };
-    let upstream = PushedUpstream { servers: vec![server.to_string()], ca_file: None };
+    let upstream = PushedUpstream { servers: vec![server.to_string()], ..PushedUpstream::default() };
     GroupConfig { egress: vec![rule], upstreams: BTreeMap::from([("app".to_owned(), upstream)]) }
 }
 

@@ -74,7 +74,8 @@ async fn a_body_too_large_to_be_kept_is_sent_once() {
 /// Two clients, of which the one that is asked vanishes without an answer. Returns the other one, the visitor,
 /// and the answer to come.
 async fn asked_one_vanishes(server: &ServerNode, trust: &Trust, method: &str) -> (Peer, Visitor, Pending) {
-    let (first, second) = (Peer::join(server.tunnel, trust).await, Peer::join(server.tunnel, trust).await);
+    let first = Peer::join_as("client-1", server.tunnel, trust).await;
+    let second = Peer::join_as("client-2", server.tunnel, trust).await;
     let mut visitor = Visitor::http1(server.entry()).await;
     let request = visitor.request(method, "/").body(full("once"));
     let pending = visitor.start(request).await;
