@@ -16,7 +16,7 @@ both_directions! {
     every_chunk_of_an_upload_arrives_before_the_next_is_made,
     an_upload_is_answered_chunk_by_chunk_while_it_runs,
     a_response_that_begins_early_leaves_the_upload_running,
-    a_response_that_is_complete_early_leaves_the_upload_running,
+    a_response_that_is_complete_early_arrives_whole,
     a_visitor_that_waits_to_be_told_to_continue_is_told,
 }
 
@@ -116,7 +116,7 @@ async fn a_response_that_begins_early_leaves_the_upload_running(direction: Direc
     }
 }
 
-async fn a_response_that_is_complete_early_leaves_the_upload_running(direction: Direction) {
+async fn a_response_that_is_complete_early_arrives_whole(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
     let tunnel = Tunnel::to(upstream.h2c()).start(direction).await;
     let mut visitor = tunnel.http2().await;

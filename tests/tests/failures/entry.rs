@@ -103,6 +103,12 @@ async fn a_path_that_readers_disagree_on_is_refused(direction: Direction) {
 
 async fn a_target_that_disagrees_with_the_host_is_refused(direction: Direction) {
     refused(direction, &["GET http://a/ HTTP/1.1\r\nHost: b\r\n"]).await;
+    let upstream = Upstream::echo();
+    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
+    let mut visitor = tunnel.http2().await;
+    let request = visitor.request("GET", "/").header("host", "other.test").empty();
+    assert_eq!(visitor.ask(request).await.failure(), (400, "bad-request"));
+    assert_eq!(upstream.saw().requests(), 0);
 }
 
 async fn bytes_that_are_no_http_are_refused(direction: Direction) {

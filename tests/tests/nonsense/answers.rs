@@ -8,6 +8,7 @@ use adit_core::{
 };
 use adit_tests::{
     Upstream, Visitor,
+    body::by_hand,
     message::{Whole, expect, expect_cut},
     node::ServerNode,
     peer::{Peer, Stream},
@@ -161,6 +162,17 @@ async fn a_visitor_that_goes_away_is_told_to_the_peer_as_a_cancellation() {
     stream.answer(&head(BodyKind::Stream), b"\x02\x00\x05half!").await;
     visitor.hang_up();
     assert_eq!(stream.stopped().await, Some(Failure::Cancelled));
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_is_reset_as_a_cancellation() {
+    let (_server, peer, mut visitor) = start().await;
+    let (chunks, body) = by_hand();
+    let _pending = visitor.start(visitor.request("POST", "/").body(body)).await;
+    let mut stream = peer.accept().await;
+    stream.request().await;
+    chunks.cut().await;
+    assert_eq!(stream.reset().await, Some(Failure::Cancelled));
 }
 
 #[tokio::test]

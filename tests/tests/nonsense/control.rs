@@ -1,6 +1,15 @@
 //! Nonsense on the control stream closes the link, and no other.
 
-use adit_tests::{Direction, Tunnel, Upstream, peer::Peer, settings::GROUP, within};
+use std::time::Duration;
+
+use adit_tests::{
+    Direction, Tunnel, Upstream,
+    node::ServerNode,
+    peer::Peer,
+    settings::{self, GROUP},
+    trust::Trust,
+    within,
+};
 use quinn::ConnectionError;
 
 use crate::serves;
@@ -47,6 +56,17 @@ async fn a_message_that_is_cut_closes_its_link() {
     peer.fall_silent();
     assert_eq!(peer.closed().await, "broke the protocol");
     serves(&tunnel).await;
+}
+
+#[tokio::test]
+async fn a_client_without_a_pulse_is_shown_out() {
+    let trust = Trust::default();
+    let mut settings = settings::server(&trust);
+    (settings.timeouts.sweep, settings.timeouts.stale) = (Duration::from_millis(10), Duration::from_millis(100));
+    let server = ServerNode::start(settings).await;
+    let peer = Peer::join(server.tunnel, &trust).await;
+    assert_eq!(peer.closed().await, "no heartbeat for too long");
+    server.has_clients(GROUP, 0).await;
 }
 
 #[tokio::test]
