@@ -26,7 +26,8 @@ use crate::stream::{RecvStream, SendStream, StreamError};
 /// not send. Dropped before its end it stops the stream with [`Failure::Cancelled`](adit_core::failure::Failure::Cancelled).
 #[derive(Debug)]
 pub struct RecvBody {
-    stream: RecvStream,
+    /// Gone where there is no body.
+    stream: Option<RecvStream>,
     limits: Limits,
     state: RecvState,
     /// Bytes still to come, where the head said how many.
@@ -53,7 +54,12 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream, limits, state, remaining, ahead: None }
+        Self { stream: Some(stream), limits, state, remaining, ahead: None }
+    }
+
+    /// Makes a body that is over, of a request whose stream goes on as something else.
+    pub fn none(limits: Limits) -> Self {
+        Self { stream: None, limits, state: RecvState::Ended, remaining: Some(0), ahead: None }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
@@ -65,7 +71,7 @@ impl RecvBody {
                 RecvState::Ended => return Poll::Ready(None),
                 RecvState::Data(0) => self.state = RecvState::Frame,
                 RecvState::Data(left) => {
-                    let data = ready!(self.stream.poll_data(cx, usize::try_from(left).unwrap_or(usize::MAX)))?;
+                    let data = ready!(self.stream()?.poll_data(cx, usize::try_from(left).unwrap_or(usize::MAX)))?;
                     // At most `left` bytes came, so this cannot wrap.
                     self.state = RecvState::Data(left - u32::try_from(data.len()).unwrap_or(left));
                     self.look_ahead(cx);
@@ -80,10 +86,14 @@ impl RecvBody {
         }
     }
 
+    fn stream(&mut self) -> Result<&mut RecvStream, StreamError> {
+        self.stream.as_mut().ok_or(StreamError::Truncated)
+    }
+
     /// Reads one frame: the length of the next data, the end, or trailers.
     fn poll_structure(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
         let limit = self.limits.head_frame_bytes_max();
-        let frame = ready!(self.stream.poll_frame(cx, limit))?.ok_or(StreamError::Truncated)?;
+        let frame = ready!(self.stream()?.poll_frame(cx, limit))?.ok_or(StreamError::Truncated)?;
         let trailers = match exchange::decode_body_frame(&frame, &self.limits)? {
             BodyFrame::Data(length) => {
                 if let Some(remaining) = &mut self.remaining {
@@ -99,7 +109,7 @@ impl RecvBody {
             return Poll::Ready(Err(StreamError::Truncated));
         }
         self.state = RecvState::Ended;
-        self.stream.poll_end(cx)?;
+        self.stream()?.poll_end(cx)?;
         Poll::Ready(Ok(trailers))
     }
 

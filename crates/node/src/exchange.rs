@@ -2,26 +2,31 @@
 
 use std::{
     pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use adit_core::{
     failure::Failure,
-    http::headers,
+    http::{head, headers},
     limits::Limits,
     wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
 };
 use bytes::Bytes;
-use http::Response;
+use http::{Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     body::{self, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
-    stream::{RecvStream, SendStream, StreamError},
+    stream::{Raw, RecvStream, SendStream, StreamError},
+    upgrade,
 };
 
 /// How long an asker has to get its request head across, once its stream is open.
@@ -36,7 +41,17 @@ pub struct AnswerBody {
     body: RecvBody,
     /// The rest of the request body, where the response came before its end.
     upload: Option<AbortOnDropHandle<()>>,
-    _permit: ExchangePermit,
+    /// The stream, where the answerer has agreed to switch protocols.
+    raw: Option<Raw>,
+    permit: Option<ExchangePermit>,
+}
+
+impl AnswerBody {
+    /// Takes the stream of an exchange that was answered with 101, and what counts it as in flight.
+    pub fn take_raw(&mut self) -> Option<(Raw, Option<ExchangePermit>)> {
+        let raw = self.raw.take()?;
+        Some((raw, self.permit.take()))
+    }
 }
 
 impl Body for AnswerBody {
@@ -62,7 +77,8 @@ impl Body for AnswerBody {
 
 /// Asks one exchange: sends a request over a link and waits for the head of its response.
 ///
-/// The head and what the body has ready leave in one write. Not cancel-safe; dropped early, it cancels the
+/// The head and what the body has ready leave in one write. The wait starts when the request is on its way as a
+/// whole; a body that takes longer may do so, as long as it gets on. Not cancel-safe; dropped early, it cancels the
 /// exchange at the other end.
 ///
 /// # Errors
@@ -72,7 +88,7 @@ impl Body for AnswerBody {
 pub async fn ask<B>(
     link: &Link,
     head: &RequestHead,
-    body: B,
+    mut body: B,
     limits: Limits,
     deadline: Instant,
 ) -> Result<Response<AnswerBody>, Failure>
@@ -80,67 +96,120 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Send,
 {
+    let wait = deadline.saturating_duration_since(Instant::now());
     let permit = link.permit(deadline).await?;
-    timeout_at(deadline, ask_within(link, head, body, limits, permit)).await.unwrap_or(Err(Failure::Timeout))
-}
-
-async fn ask_within<B>(
-    link: &Link,
-    head: &RequestHead,
-    mut body: B,
-    limits: Limits,
-    permit: ExchangePermit,
-) -> Result<Response<AnswerBody>, Failure>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Send,
-{
-    let (mut send, mut recv) = link.open().await?;
     let mut outbox = Outbox::new(limits);
     outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
+    let begun = timeout_at(deadline, begin(link, head, &mut outbox, &mut body));
+    let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout))?;
 
-    let complete = if head.body == BodyKind::None {
-        outbox.flush(&mut send).await.map_err(|error| error.failure())?;
-        true
-    } else {
-        upload_some(&mut outbox, &mut body, &mut send).await?
-    };
-    if complete {
-        send.finish();
-        let (reply, kind) = read_reply(&mut recv, &limits).await?;
-        return Ok(answer_from(reply, RecvBody::new(recv, kind, limits), None, permit));
+    if head.upgrade.is_some() {
+        let switched = ask_to_switch(&head.method, send, recv, limits, permit);
+        return timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout));
     }
-
-    let mut upload = Box::pin(upload(outbox, body, send));
-    let reply = tokio::select! {
-        biased;
-        reply = read_reply(&mut recv, &limits) => Ok(reply?),
-        uploaded = &mut upload => Err(uploaded),
-    };
-    let (upload, (reply, kind)) = match reply {
-        // The response came first: the rest of the upload goes on beside it.
-        #[expect(clippy::disallowed_methods, reason = "the response body owns the task")]
-        Ok(reply) => {
-            let rest = async move {
-                // How it went is seen in the response: it ends early where the upload mattered.
-                let _ = upload.await;
-            };
-            (Some(AbortOnDropHandle::new(tokio::spawn(rest))), reply)
-        }
-        Err(uploaded) => {
-            uploaded?;
-            (None, read_reply(&mut recv, &limits).await?)
-        }
+    let (upload, (reply, kind)) = if complete {
+        send.finish();
+        let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
+        (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
+    } else {
+        let progress = Arc::<AtomicU64>::default();
+        let upload = Box::pin(upload(outbox, body, send, Arc::clone(&progress)));
+        upload_and_read_reply(upload, &progress, &mut recv, &limits, &head.method, wait).await?
     };
     Ok(answer_from(reply, RecvBody::new(recv, kind, limits), upload, permit))
 }
 
-/// Sends a body to its end.
-async fn upload<B>(mut outbox: Outbox, mut body: B, mut send: SendStream) -> Result<(), Failure>
+/// Opens the stream, and sends the head with what the body has ready. Returns whether that was all.
+async fn begin<B>(
+    link: &Link,
+    head: &RequestHead,
+    outbox: &mut Outbox,
+    body: &mut B,
+) -> Result<(SendStream, RecvStream, bool), Failure>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    while !upload_some(&mut outbox, &mut body, &mut send).await? {}
+    let (mut send, recv) = link.open().await?;
+    if head.body == BodyKind::None {
+        outbox.flush(&mut send).await.map_err(|error| error.failure())?;
+        return Ok((send, recv, true));
+    }
+    let complete = upload_some(outbox, body, &mut send).await?;
+    Ok((send, recv, complete))
+}
+
+/// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
+async fn upload_and_read_reply<U>(
+    mut upload: Pin<Box<U>>,
+    progress: &AtomicU64,
+    recv: &mut RecvStream,
+    limits: &Limits,
+    method: &Method,
+    wait: Duration,
+) -> Result<(Option<AbortOnDropHandle<()>>, (ReplyHead, BodyKind)), Failure>
+where
+    U: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let mut reply = pin!(read_reply(recv, limits, method));
+    let mut seen = 0;
+    loop {
+        let got_on = tokio::select! {
+            biased;
+            reply = &mut reply => {
+                // The response came first: the rest of the upload goes on beside it.
+                let rest = async move {
+                    // How it went is seen in the response: it ends early where the upload mattered.
+                    let _ = upload.await;
+                };
+                #[expect(clippy::disallowed_methods, reason = "the response body owns the task")]
+                let rest = AbortOnDropHandle::new(tokio::spawn(rest));
+                return Ok((Some(rest), reply?));
+            }
+            uploaded = &mut upload => {
+                uploaded?;
+                let reply = timeout(wait, reply).await.unwrap_or(Err(Failure::Timeout))?;
+                return Ok((None, reply));
+            }
+            () = sleep(wait) => progress.load(Ordering::Relaxed),
+        };
+        if got_on == seen {
+            return Err(Failure::Timeout);
+        }
+        seen = got_on;
+    }
+}
+
+/// Waits for the answer to a request to switch protocols, with our half of the stream still open.
+async fn ask_to_switch(
+    method: &Method,
+    send: SendStream,
+    mut recv: RecvStream,
+    limits: Limits,
+    permit: ExchangePermit,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (reply, kind) = read_reply(&mut recv, &limits, method).await?;
+    if reply.status != StatusCode::SWITCHING_PROTOCOLS {
+        send.finish();
+        return Ok(answer_from(reply, RecvBody::new(recv, kind, limits), None, permit));
+    }
+    let mut response = answer_from(reply, RecvBody::none(limits), None, permit);
+    response.body_mut().raw = Some(Raw::new(send, recv));
+    Ok(response)
+}
+
+/// Sends a body to its end, and counts every step.
+async fn upload<B>(
+    mut outbox: Outbox,
+    mut body: B,
+    mut send: SendStream,
+    progress: Arc<AtomicU64>,
+) -> Result<(), Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    while !upload_some(&mut outbox, &mut body, &mut send).await? {
+        progress.fetch_add(1, Ordering::Relaxed);
+    }
     send.finish();
     Ok(())
 }
@@ -158,13 +227,17 @@ where
     }
 }
 
-async fn read_reply(recv: &mut RecvStream, limits: &Limits) -> Result<(ReplyHead, BodyKind), Failure> {
+/// Reads the response head of a request with this method.
+async fn read_reply(recv: &mut RecvStream, limits: &Limits, method: &Method) -> Result<(ReplyHead, BodyKind), Failure> {
     loop {
         let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
         let frame = frame.ok_or(Failure::Protocol)?;
         match exchange::decode_reply(&frame, limits).map_err(|_| Failure::Protocol)? {
             Reply::Informational(_) => {}
-            Reply::Head(head, kind) => return Ok((head, kind)),
+            Reply::Head(mut head, kind) => {
+                head::from_answerer(&mut head, kind, method)?;
+                return Ok((head, kind));
+            }
             Reply::Failed(failure) => return Err(failure),
         }
     }
@@ -176,7 +249,7 @@ fn answer_from(
     upload: Option<AbortOnDropHandle<()>>,
     permit: ExchangePermit,
 ) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody { body, upload, _permit: permit });
+    let mut response = Response::new(AnswerBody { body, upload, raw: None, permit: Some(permit) });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
@@ -206,18 +279,31 @@ where
         Ok(Err(failure)) => return abandon(send, recv, failure),
         Err(_) => return abandon(send, recv, Failure::RequestTimeout),
     };
-    let deadline = Instant::now() + Duration::from_millis(head.remaining_ms.into());
-    let request_body = RecvBody::new(recv, head.body, limits);
+    // The asker's wait starts when its body is here, and it cancels when it is over; without a body it starts now.
+    let wait = (head.body == BodyKind::None).then(|| Duration::from_millis(head.remaining_ms.into()));
+    let switch = head.upgrade;
+    let (request_body, mut rest) = match switch {
+        Some(_) => (RecvBody::none(limits), Some(recv)),
+        None => (RecvBody::new(recv, head.body, limits), None),
+    };
     let mut stopped = pin!(send.stopped());
     let handled = tokio::select! {
         biased;
-        handled = timeout_at(deadline, handle(head, request_body)) => handled.unwrap_or(Err(Failure::Timeout)),
+        handled = within(wait, handle(head, request_body)) => handled,
         error = &mut stopped => return Err(error.failure()),
     };
-    let response = match handled {
+    let mut response = match handled {
         Ok(response) => response,
         Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Nobody asked for it: RFC 9110 §15.2.2.
+        let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::UpstreamProtocol).await };
+        let connection = hyper::upgrade::on(&mut response);
+        send_response(response, Outbox::new(limits), &mut send).await?;
+        upgrade::splice(connection, Raw::new(send, recv)).await;
+        return Ok(());
+    }
     let failure = tokio::select! {
         biased;
         sent = send_response(response, Outbox::new(limits), &mut send) => match sent {
@@ -233,6 +319,14 @@ where
     Err(failure)
 }
 
+/// Waits for a response, for so long where there is a limit.
+async fn within<T>(wait: Option<Duration>, handled: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match wait {
+        Some(wait) => timeout(wait, handled).await.unwrap_or(Err(Failure::Timeout)),
+        None => handled.await,
+    }
+}
+
 /// Says that there is no response.
 async fn refuse(mut send: SendStream, mut outbox: Outbox, failure: Failure) -> Result<(), Failure> {
     // A reply without fields is within any limit.
@@ -245,10 +339,13 @@ async fn refuse(mut send: SendStream, mut outbox: Outbox, failure: Failure) -> R
 async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestHead, Failure> {
     let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
     let frame = frame.ok_or(Failure::Protocol)?;
-    exchange::decode_request(&frame, limits).map_err(|error| {
+    let mut head = exchange::decode_request(&frame, limits).map_err(|error| {
         tracing::warn!(%error, "malformed request head from the peer");
         Failure::Protocol
-    })
+    })?;
+    head::from_asker(&mut head)
+        .inspect_err(|_| tracing::warn!("a request head from the peer disagrees with its body"))?;
+    Ok(head)
 }
 
 async fn send_response<B>(response: Response<B>, mut outbox: Outbox, send: &mut SendStream) -> Result<(), Failure>

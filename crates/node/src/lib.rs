@@ -34,14 +34,15 @@
 //! 2. [`settings`] what a node is told to do
 //! 3. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
 //! 4. [`body`] bodies on their way to and from a stream
-//! 5. [`link`] one authenticated QUIC connection
-//! 6. [`exchange`] `ask` and `answer`
-//! 7. [`registry`] who is connected
-//! 8. [`egress`] out to an upstream
-//! 9. [`push`] rules that a server sends to its clients
-//! 10. [`ingress`] in from a visitor
-//! 11. [`session`] one link's life
-//! 12. [`node`] wires and owns everything
+//! 5. [`upgrade`] raw bytes after a switch of protocols
+//! 6. [`link`] one authenticated QUIC connection
+//! 7. [`exchange`] `ask` and `answer`
+//! 8. [`registry`] who is connected
+//! 9. [`egress`] out to an upstream
+//! 10. [`push`] rules that a server sends to its clients
+//! 11. [`ingress`] in from a visitor
+//! 12. [`session`] one link's life
+//! 13. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -53,6 +54,7 @@ pub mod credentials;
 pub mod settings;
 pub mod stream;
 pub mod body;
+pub mod upgrade;
 pub mod link;
 pub mod exchange;
 pub mod registry;

@@ -6,7 +6,8 @@
 
 use std::{
     future::Future,
-    pin::pin,
+    io,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
@@ -16,6 +17,7 @@ use adit_core::{
 };
 use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +90,10 @@ impl SendStream {
 
     /// Tells the peer that the stream is complete. Does not wait until the peer has it all.
     pub fn finish(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         // Fails only on a stream that the peer has stopped: then there is nothing to tell.
         let _ = self.inner.finish();
         self.finished = true;
@@ -239,6 +245,52 @@ impl RecvStream {
 impl Drop for RecvStream {
     fn drop(&mut self) {
         self.stop_with(Failure::Cancelled);
+    }
+}
+
+/// Both halves of a stream that carries raw bytes, as after a switch of protocols: each ends on its own.
+///
+/// Reading ends with the peer's half; [`AsyncWrite::poll_shutdown`] finishes ours. Dropped before both have ended,
+/// it resets what is left.
+#[derive(Debug)]
+pub struct Raw {
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Raw {
+    /// Takes over a stream of which nothing but the heads have gone.
+    pub fn new(send: SendStream, recv: RecvStream) -> Self {
+        Self { send, recv }
+    }
+}
+
+impl AsyncRead for Raw {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.recv.buffer.is_empty() {
+            if !ready!(self.recv.poll_fill(cx)).map_err(io::Error::other)? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let length = self.recv.buffer.len().min(buf.remaining());
+        buf.put_slice(&self.recv.buffer.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Raw {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.send.inner).poll_write(cx, buf));
+        Poll::Ready(written.map_err(|error| io::Error::other(from_write(error))))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.send.end();
+        Poll::Ready(Ok(()))
     }
 }
 

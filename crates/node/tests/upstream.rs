@@ -242,6 +242,7 @@ fn get(path: &str) -> RequestHead {
         target: path.parse().unwrap(),
         version: Version::HTTP_11,
         headers: HeaderMap::new(),
+        upgrade: None,
         body: BodyKind::None,
         visitor: "192.0.2.1:1".parse().unwrap(),
         remaining_ms: 30_000,

@@ -118,6 +118,7 @@ fn encoded(method: Method, path: &str, body: BodyKind) -> Bytes {
         target: PathAndQuery::try_from(path).unwrap(),
         version: Version::HTTP_11,
         headers: HeaderMap::new(),
+        upgrade: None,
         body,
         visitor: (Ipv4Addr::LOCALHOST, 1).into(),
         remaining_ms: 60_000,

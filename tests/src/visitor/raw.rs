@@ -47,6 +47,11 @@ impl Raw {
         }
     }
 
+    /// Ends this side of the connection.
+    pub async fn end(&mut self) {
+        within("the connection to be ended", self.tcp.shutdown()).await.unwrap();
+    }
+
     /// Reads until the entry closes the connection.
     pub async fn rest(mut self) -> String {
         // A reset ends an answer as well.

@@ -3,7 +3,9 @@
 mod bodies;
 mod broken;
 mod cancel;
+mod edges;
 mod fields;
 mod streaming;
+mod switch;
 mod trailers;
 mod versions;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod control;
+mod framing;
 mod requests;
 
 use adit_tests::{

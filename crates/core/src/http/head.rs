@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, HeaderValue, Uri, Version, header, request, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request, uri::PathAndQuery};
 
 use crate::{
     failure::Failure,
     http::{forwarded, headers, host::Host},
     limits::Limits,
-    wire::exchange::{BodyKind, RequestHead, Scheme},
+    wire::exchange::{BodyKind, ReplyHead, RequestHead, Scheme},
 };
 
 /// What an entry knows that is not in the request itself.
@@ -41,9 +41,15 @@ pub fn from_visitor(
 ) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
     check_size(&parts.uri, &headers, limits)?;
+    // A tunnel to any host and port is not what a rule allows.
+    if parts.method == Method::CONNECT {
+        return Err(Failure::BadRequest);
+    }
     let authority = authority(&parts.uri, &headers, parts.version)?;
     let target = target(&parts.uri)?;
 
+    let switchable = parts.version == Version::HTTP_11 && body == BodyKind::None;
+    let upgrade = switchable.then(|| headers::requested_upgrade(&headers)).flatten();
     headers.remove(header::HOST);
     headers::strip_hop_by_hop(&mut headers);
     // Only adit says this, and what adit adds comes after what a visitor could nominate away.
@@ -63,9 +69,56 @@ pub fn from_visitor(
         version: parts.version,
         headers,
         body,
+        upgrade,
         visitor: entry.visitor,
         remaining_ms: 0,
     })
+}
+
+/// Cleans the head of a request that came over a link, so that its fields say of its framing what the link says.
+///
+/// A peer is no more trusted with framing than a visitor is: a `Content-Length` that disagrees with the body that
+/// follows would make the next request on an upstream's connection part of this one.
+///
+/// # Errors
+///
+/// [`Failure::Protocol`] when fields and body disagree, or the authority is none.
+pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
+    Host::parse(&head.authority).map_err(|_| Failure::Protocol)?;
+    headers::strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(header::HOST);
+    check_length(&head.headers, head.body)
+}
+
+/// Cleans the head of a response that came over a link, likewise. `method` is that of its request.
+///
+/// # Errors
+///
+/// [`Failure::Protocol`] when fields and body disagree.
+pub fn from_answerer(head: &mut ReplyHead, body: BodyKind, method: &Method) -> Result<(), Failure> {
+    headers::strip_hop_by_hop(&mut head.headers);
+    head.headers.remove(header::TE);
+    head.headers.remove(headers::ADIT_ERROR);
+    // RFC 9110 §8.6: these say how long a body would be that is not there.
+    if body == BodyKind::None && (*method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED) {
+        return Ok(());
+    }
+    check_length(&head.headers, body)
+}
+
+/// Compares every `Content-Length` with the body that follows.
+fn check_length(headers: &HeaderMap, body: BodyKind) -> Result<(), Failure> {
+    let agrees = |value: &HeaderValue| {
+        // Digits only: Rust would take a sign for part of a number.
+        let digits = value.as_bytes().iter().all(u8::is_ascii_digit).then_some(value);
+        let length = digits.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        match body {
+            BodyKind::None => length == Some(0),
+            BodyKind::Length(expected) => length == Some(expected),
+            BodyKind::Stream => false,
+        }
+    };
+    if headers.get_all(header::CONTENT_LENGTH).into_iter().all(agrees) { Ok(()) } else { Err(Failure::Protocol) }
 }
 
 fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
@@ -185,6 +238,52 @@ mod tests {
         assert_eq!(accept(large).unwrap_err(), Failure::HeadTooLarge);
         let long = get(&format!("/{}", "a".repeat(40_000))).header("host", "a").body(()).unwrap();
         assert_eq!(accept(long).unwrap_err(), Failure::TargetTooLong);
+    }
+
+    #[test]
+    fn a_peer_cannot_frame_a_request_in_two_ways() {
+        let cleaned = |body: BodyKind, lengths: &[&'static str]| {
+            let mut head = accept(get("/").header("host", "a").body(()).unwrap()).unwrap();
+            head.body = body;
+            for length in lengths {
+                head.headers.append("content-length", HeaderValue::from_static(length));
+            }
+            head.headers.append("host", HeaderValue::from_static("b"));
+            head.headers.append("transfer-encoding", HeaderValue::from_static("chunked"));
+            from_asker(&mut head)
+                .map(|()| head.headers.contains_key("host") || head.headers.contains_key("transfer-encoding"))
+        };
+        assert_eq!(cleaned(BodyKind::Length(3), &["3"]), Ok(false));
+        assert_eq!(cleaned(BodyKind::None, &["0"]), Ok(false));
+        assert_eq!(cleaned(BodyKind::Stream, &[]), Ok(false));
+        for (body, lengths) in [
+            (BodyKind::None, &["312"][..]),
+            (BodyKind::Length(3), &["2"]),
+            (BodyKind::Length(3), &["3", "4"]),
+            (BodyKind::Length(3), &["+3"]),
+            (BodyKind::Stream, &["2"]),
+        ] {
+            assert_eq!(cleaned(body, lengths), Err(Failure::Protocol), "{body:?} {lengths:?}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_a_body_may_say_how_long_it_would_be() {
+        let reply = |status: u16, method: &Method| {
+            let mut headers = HeaderMap::new();
+            headers.append("content-length", HeaderValue::from_static("5"));
+            let mut head = ReplyHead { status: StatusCode::from_u16(status).unwrap(), headers };
+            from_answerer(&mut head, BodyKind::None, method)
+        };
+        assert_eq!(reply(200, &Method::HEAD), Ok(()));
+        assert_eq!(reply(304, &Method::GET), Ok(()));
+        assert_eq!(reply(200, &Method::GET), Err(Failure::Protocol));
+    }
+
+    #[test]
+    fn connect_is_refused() {
+        let request = Request::connect("a.example:443").header("host", "a.example:443").body(()).unwrap();
+        assert_eq!(accept(request).unwrap_err(), Failure::BadRequest);
     }
 
     #[test]

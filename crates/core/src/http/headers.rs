@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::wire::exchange::Upgrade;
+
 /// On every response that adit itself made, and on no other: a [`crate::failure::Failure::code`].
 pub const ADIT_ERROR: HeaderName = HeaderName::from_static("adit-error");
 
@@ -40,6 +42,36 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Joins the cookies that HTTP/2 sends in several fields, as HTTP/1.1 wants them (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).into_iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie.as_bytes());
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Returns the protocol that a request asks to switch to, of those that may cross (RFC 9110 §7.8).
+///
+/// `h2c` never does: what is HTTP stays HTTP, so that every request meets the rules.
+pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
+    let asked = list(headers, &header::CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    let mut tokens = list(headers, &header::UPGRADE);
+    let (token, none_other) = (tokens.next()?, tokens.next().is_none());
+    (asked && none_other && token.eq_ignore_ascii_case(Upgrade::WebSocket.token())).then_some(Upgrade::WebSocket)
+}
+
+/// Writes the fields that ask for a switch or agree to it.
+pub fn set_upgrade(headers: &mut HeaderMap, upgrade: Upgrade) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(upgrade.token()));
 }
 
 /// Removes the fields that no trailer section may hold: framing, routing, and what adit itself says
@@ -113,6 +145,16 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("accept", "*/*"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn only_a_websocket_may_be_switched_to() {
+        let asked = |connection, upgrade| requested_upgrade(&map(&[("connection", connection), ("upgrade", upgrade)]));
+        assert_eq!(asked("keep-alive, Upgrade", "WebSocket"), Some(Upgrade::WebSocket));
+        assert_eq!(asked("upgrade", "h2c"), None);
+        assert_eq!(asked("upgrade", "h2c, websocket"), None);
+        assert_eq!(asked("keep-alive", "websocket"), None);
+        assert_eq!(requested_upgrade(&map(&[("connection", "upgrade")])), None);
     }
 
     #[test]

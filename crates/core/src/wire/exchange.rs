@@ -43,10 +43,31 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// What follows the head.
     pub body: BodyKind,
+    /// The protocol that the visitor wants to switch to (RFC 9110 §7.8). Once the answerer has agreed with 101,
+    /// both sides of the stream are raw bytes, each up to its own end.
+    pub upgrade: Option<Upgrade>,
     /// Who asked, for logs at the other end.
     pub visitor: SocketAddr,
     /// How long the asker waits for the reply, in milliseconds.
     pub remaining_ms: u32,
+}
+
+/// A protocol that a connection can be switched to.
+///
+/// Append-only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+}
+
+impl Upgrade {
+    /// Returns its token in the `Upgrade` field.
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+        }
+    }
 }
 
 /// The scheme of a request at the entry.
@@ -126,6 +147,7 @@ pub fn encode_request(head: &RequestHead, limits: &Limits, out: &mut BytesMut) -
         version: HttpVersion::from(head.version),
         fields: Fields::Map(&head.headers),
         body: head.body,
+        upgrade: head.upgrade,
         visitor: head.visitor,
         remaining_ms: head.remaining_ms,
     };
@@ -148,6 +170,7 @@ pub fn decode_request(frame: &Bytes, limits: &Limits) -> Result<RequestHead, Dec
         version: message.version.into(),
         headers: message.fields.into_map(frame, limits)?,
         body: message.body,
+        upgrade: message.upgrade,
         visitor: message.visitor,
         remaining_ms: message.remaining_ms,
     })
@@ -175,11 +198,13 @@ pub fn encode_reply(reply: &Reply, limits: &Limits, out: &mut BytesMut) -> Resul
 pub fn decode_reply(frame: &Bytes, limits: &Limits) -> Result<Reply, DecodeError> {
     Ok(match codec::decode::<ReplyMessage<'_>>(frame)? {
         ReplyMessage::Informational(status, fields) => {
-            let status = self::status(status, |status| status.is_informational())?;
+            let status =
+                self::status(status, |status| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS)?;
             Reply::Informational(ReplyHead { status, headers: fields.into_map(frame, limits)? })
         }
         ReplyMessage::Head(status, fields, body) => {
-            let status = self::status(status, |status| !status.is_informational())?;
+            let status =
+                self::status(status, |status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)?;
             Reply::Head(ReplyHead { status, headers: fields.into_map(frame, limits)? }, body)
         }
         ReplyMessage::Failed(failure) => Reply::Failed(failure),
@@ -223,6 +248,7 @@ struct RequestMessage<'a> {
     #[serde(borrow)]
     fields: Fields<'a>,
     body: BodyKind,
+    upgrade: Option<Upgrade>,
     visitor: SocketAddr,
     remaining_ms: u32,
 }

@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::{
+    forgiving::Forgiving,
     request::RequestBody,
     tcp::{DialError, Dialer},
 };
@@ -155,9 +156,9 @@ async fn http1<T>(io: T) -> Result<(Sender, Driver), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(Forgiving::new(io))).await?;
     let driver = async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
         }
     };

@@ -9,7 +9,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use adit_core::{failure::Failure, wire::exchange::RequestHead};
+use adit_core::{
+    failure::Failure,
+    http::headers,
+    wire::exchange::{RequestHead, Upgrade},
+};
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Uri, Version, header,
@@ -31,12 +35,14 @@ pub struct Address {
     /// What the visitor asked for; the server itself where that is nothing.
     authority: Option<HeaderValue>,
     target: PathAndQuery,
+    /// What the connection is to be switched to, in HTTP/1.1; over HTTP/2 it is a plain request.
+    upgrade: Option<Upgrade>,
 }
 
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target }
+        Self { authority: None, target, upgrade: None }
     }
 
     /// Takes a head apart.
@@ -50,7 +56,7 @@ impl Address {
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
-        Ok((Self { authority, target: head.target }, request))
+        Ok((Self { authority, target: head.target, upgrade: head.upgrade }, request))
     }
 
     /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
@@ -66,11 +72,17 @@ impl Address {
         let mut parts = uri::Parts::default();
         parts.path_and_query = Some(self.target.clone());
         if http2 {
-            request.headers_mut().remove(header::HOST);
+            for name in [header::HOST, header::CONNECTION, header::UPGRADE] {
+                request.headers_mut().remove(name);
+            }
             parts.scheme = Some(if url.protocol == Protocol::Https { Scheme::HTTPS } else { Scheme::HTTP });
             parts.authority = Some(authority.as_bytes().try_into()?);
         } else {
             request.headers_mut().insert(header::HOST, authority);
+            headers::join_cookies(request.headers_mut());
+            if let Some(upgrade) = self.upgrade {
+                headers::set_upgrade(request.headers_mut(), upgrade);
+            }
         }
         *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         *request.uri_mut() = Uri::from_parts(parts)?;

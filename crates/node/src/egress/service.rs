@@ -150,6 +150,11 @@ impl Egress {
             Some(limit) => timeout(limit, sent).await.unwrap_or(Err(Failure::Timeout))?,
             None => sent.await?,
         };
+        // Further inside, a node has found itself: the request has no other answer than that.
+        let told = response.headers().get(headers::ADIT_ERROR).map(HeaderValue::as_bytes);
+        if response.status().as_u16() == Failure::Loop.status() && told == Some(Failure::Loop.code().as_bytes()) {
+            return Err(Failure::Loop);
+        }
         options.response_headers.apply(response.headers_mut());
         Ok(response)
     }

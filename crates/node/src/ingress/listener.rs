@@ -96,6 +96,7 @@ impl Listener {
         }
         drop(self.tcp);
         while connections.join_next().await.is_some() {}
+        ingress.switched_ended().await;
     }
 }
 
@@ -125,7 +126,7 @@ async fn serve_connection(tcp: TcpStream, visitor: SocketAddr, ingress: Arc<Ingr
         let ingress = Arc::clone(&ingress);
         async move { Ok::<_, std::convert::Infallible>(ingress.call(request, entry).await) }
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(tcp), service));
+    let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(tcp), service));
     let served = tokio::select! {
         served = &mut connection => served,
         () = drain.cancelled() => {

@@ -12,7 +12,7 @@ use adit_core::{
     failure::Failure,
     http::{
         head::{self, Entry},
-        headers::X_REQUEST_ID,
+        headers::{self, X_REQUEST_ID},
         host::Host,
         path,
     },
@@ -35,6 +35,7 @@ use crate::{
     exchange::{self, AnswerBody},
     registry::{GroupLinks, NoLink, Picked},
     stream::StreamError,
+    upgrade::Switched,
 };
 
 /// The way into a node: its ingress rules.
@@ -43,6 +44,7 @@ pub struct Ingress {
     /// What it means that a group has no link: no client on a server, no server on a client.
     absent: Failure,
     rules: ArcSwap<Rules>,
+    switched: Switched,
 }
 
 /// What an entry goes by. Replaced as a whole; requests in flight keep what they began with.
@@ -72,7 +74,7 @@ pub struct Route {
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
     pub fn new(absent: Failure, rules: Rules) -> Self {
-        Self { absent, rules: ArcSwap::from_pointee(rules) }
+        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default() }
     }
 
     /// Replaces the rules.
@@ -96,12 +98,18 @@ impl Ingress {
         self.rules.load().timeouts
     }
 
+    /// Waits until no connection that was switched to another protocol is left. Dropped early, it cuts them.
+    pub async fn switched_ended(&self) {
+        self.switched.ended().await;
+    }
+
     /// Answers one request: with what comes back over the link, or with a refusal.
     ///
     /// Dropped early, it cancels the exchange.
-    pub async fn call(&self, request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
+    pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
+        let connection = headers::requested_upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
@@ -110,8 +118,17 @@ impl Ingress {
             Err(failure) => return refuse(failure, accept, None),
         };
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
+        let upgrade = head.upgrade;
         match self.exchange(&rules, head, visitor_body).await {
-            Ok(response) => response.map(VisitorBody::Answer),
+            Ok(mut response) => {
+                if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade)
+                    && let Some(connection) = connection
+                {
+                    headers::set_upgrade(response.headers_mut(), upgrade);
+                    self.switched.start(connection, raw, permit);
+                }
+                response.map(VisitorBody::Answer)
+            }
             Err(failure) => {
                 tracing::debug!(code = failure.code(), id = ?request_id, "refused");
                 refuse(failure, accept, request_id)

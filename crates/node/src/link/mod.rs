@@ -190,8 +190,11 @@ impl Link {
     /// When the link is lost or closed; the error says why.
     pub async fn accept(&self, answering: usize) -> Result<(SendStream, RecvStream), quinn::ConnectionError> {
         let granted = self.0.granted.load(Ordering::Relaxed);
-        if answering >= usize::try_from(granted / 2).unwrap_or(usize::MAX) && granted < self.0.exchanges_max {
-            let more = granted.saturating_mul(2).min(self.0.exchanges_max);
+        // quinn tells of new room only in steps of an eighth, and a client's control stream takes one as well: a
+        // quarter more lets the peer have as many as its permits say.
+        let most = self.0.exchanges_max.saturating_add(self.0.exchanges_max / 4 + 1);
+        if answering >= usize::try_from(granted / 2).unwrap_or(usize::MAX) && granted < most {
+            let more = granted.saturating_mul(2).min(most);
             self.0.granted.store(more, Ordering::Relaxed);
             self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
         }

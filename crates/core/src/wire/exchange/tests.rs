@@ -20,6 +20,7 @@ fn request() -> RequestHead {
         version: Version::HTTP_11,
         headers,
         body: BodyKind::Length(300),
+        upgrade: Some(Upgrade::WebSocket),
         visitor: ([127, 0, 0, 1], 80).into(),
         remaining_ms: 30_000,
     }
@@ -43,9 +44,9 @@ fn message(out: BytesMut) -> Bytes {
 fn a_request_head_has_these_bytes() {
     let mut out = BytesMut::new();
     encode_request(&request(), &limits(), &mut out).unwrap();
-    let expected = b"\x39\x03GET\x00\x09a.example\x04/p?q\x01\
+    let expected = b"\x3b\x03GET\x00\x09a.example\x04/p?q\x01\
         \x03\x06accept\x03*/*\x03x-a\x011\x03x-a\x012\
-        \x01\xac\x02\x00\x7f\x00\x00\x01\x50\xb0\xea\x01";
+        \x01\xac\x02\x01\x00\x00\x7f\x00\x00\x01\x50\xb0\xea\x01";
     assert_eq!(&out[..], &expected[..]);
     assert_eq!(decode_request(&message(out), &limits()).unwrap(), request());
 }
