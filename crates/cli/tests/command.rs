@@ -1,5 +1,7 @@
 //! The binary: exit codes, and what it says.
 
+#![expect(clippy::unwrap_used, reason = "what these tests set up has to be there")]
+
 use std::{
     fs,
     net::{TcpListener, UdpSocket},

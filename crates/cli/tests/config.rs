@@ -1,5 +1,7 @@
 //! Configuration files: the examples load, and what is wrong is named with its place.
 
+#![expect(clippy::unwrap_used, reason = "what these tests set up has to be there")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
