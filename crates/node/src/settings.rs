@@ -160,7 +160,11 @@ impl FromStr for HostPort {
         let bad = || BadHostPort(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
-        adit_core::http::host::Host::parse(host).map_err(|_| bad())?;
+        let parsed = adit_core::http::host::Host::parse(host).map_err(|_| bad())?;
+        // `a:1:2` ends in a port, and so does what is left of it.
+        if parsed.port.is_some() {
+            return Err(bad());
+        }
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() || port == 0 {
             return Err(bad());
