@@ -5,3 +5,4 @@ pub mod head;
 pub mod headers;
 pub mod host;
 pub mod path;
+pub mod trace;

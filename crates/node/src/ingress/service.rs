@@ -84,7 +84,8 @@ impl Ingress {
         let (parts, visitor_body) = request.into_parts();
         let remaining_ms = u32::try_from(self.timeouts.response_head.as_millis()).unwrap_or(u32::MAX);
         let kind = body::kind(&visitor_body);
-        let head = match head::from_visitor(parts, kind, entry, &self.limits, remaining_ms, new_request_id) {
+        let head = head::from_visitor(parts, kind, entry, &self.limits, remaining_ms, new_request_id, random_bytes);
+        let head = match head {
             Ok(head) => head,
             Err(failure) => return refuse(failure, accept, None),
         };
@@ -171,9 +172,13 @@ fn refuse(failure: Failure, accept: Option<HeaderValue>, request_id: Option<Head
 fn new_request_id() -> HeaderValue {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let mut random = [0; 10];
-    fastrand::fill(&mut random);
-    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut random = [0; N];
+    fastrand::fill(&mut random);
+    random
 }
