@@ -19,7 +19,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    body::{self, Outbox, RecvBody, SendError},
+    access::{Record, Way},
+    body::{self, Counted, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
     stream::{RecvStream, SendStream, StreamError},
 };
@@ -75,13 +76,14 @@ pub async fn ask<B>(
     body: B,
     limits: Limits,
     deadline: Instant,
+    record: &mut Record,
 ) -> Result<Response<AnswerBody>, Failure>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Send,
 {
     let permit = link.permit(deadline).await?;
-    timeout_at(deadline, ask_within(link, head, body, limits, permit)).await.unwrap_or(Err(Failure::Timeout))
+    timeout_at(deadline, ask_within(link, head, body, limits, permit, record)).await.unwrap_or(Err(Failure::Timeout))
 }
 
 async fn ask_within<B>(
@@ -90,12 +92,14 @@ async fn ask_within<B>(
     mut body: B,
     limits: Limits,
     permit: ExchangePermit,
+    record: &mut Record,
 ) -> Result<Response<AnswerBody>, Failure>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Send,
 {
     let (mut send, mut recv) = link.open().await?;
+    record.opened();
     let mut outbox = Outbox::new(limits);
     outbox.request(&head).map_err(|_| Failure::HeadTooLarge)?;
 
@@ -185,7 +189,7 @@ fn answer_from(
 /// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
 /// and sends it back.
 ///
-/// Returns how it ended. Dropped early, it resets both halves of the stream with [`Failure::Cancelled`].
+/// Returns how it ended; `record` takes down the way there. Dropped early, it resets both halves of the stream with [`Failure::Cancelled`].
 ///
 /// # Errors
 ///
@@ -194,6 +198,7 @@ pub async fn answer<H, F, B>(
     mut send: SendStream,
     mut recv: RecvStream,
     limits: Limits,
+    record: &mut Record,
     handle: H,
 ) -> Result<(), Failure>
 where
@@ -206,8 +211,10 @@ where
         Ok(Err(failure)) => return abandon(send, recv, failure),
         Err(_) => return abandon(send, recv, Failure::RequestTimeout),
     };
+    record.opened();
+    record.asks(&head);
     let deadline = Instant::now() + Duration::from_millis(head.remaining_ms.into());
-    let request_body = RecvBody::new(recv, head.body, limits);
+    let request_body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request));
     let mut stopped = pin!(send.stopped());
     let handled = tokio::select! {
         biased;
@@ -218,6 +225,8 @@ where
         Ok(response) => response,
         Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
     };
+    record.answered(response.status());
+    let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
     let failure = tokio::select! {
         biased;
         sent = send_response(response, Outbox::new(limits), &mut send) => match sent {

@@ -31,15 +31,18 @@
 //! Lowest first; a file uses only what stands above it (`just layers` checks):
 //!
 //! 1. [`settings`] what a node is told to do
-//! 2. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 3. [`body`] bodies on their way to and from a stream
-//! 4. [`link`] one authenticated QUIC connection
-//! 5. [`exchange`] `ask` and `answer`
-//! 6. [`registry`] who is connected
-//! 7. [`egress`] out to an upstream
-//! 8. [`ingress`] in from a visitor
-//! 9. [`session`] one link's life
-//! 10. [`node`] wires and owns everything
+//! 2. [`meter`] what is counted
+//! 3. [`watch`] the exchanges in flight
+//! 4. [`access`] one exchange's record: counted and logged when it is dropped
+//! 5. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 6. [`body`] bodies on their way to and from a stream
+//! 7. [`link`] one authenticated QUIC connection
+//! 8. [`exchange`] `ask` and `answer`
+//! 9. [`registry`] who is connected
+//! 10. [`egress`] out to an upstream
+//! 11. [`ingress`] in from a visitor
+//! 12. [`session`] one link's life
+//! 13. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -48,6 +51,9 @@
 //! datagrams are batched.
 
 pub mod settings;
+pub mod meter;
+pub mod watch;
+pub mod access;
 pub mod stream;
 pub mod body;
 pub mod link;

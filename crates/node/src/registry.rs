@@ -10,7 +10,10 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use crate::link::Link;
+use crate::{
+    link::Link,
+    meter::{Meter, Meters, Side},
+};
 
 /// All groups of a node.
 ///
@@ -18,6 +21,7 @@ use crate::link::Link;
 #[derive(Debug, Default)]
 pub struct Registry {
     groups: DashMap<Group, Arc<GroupLinks>>,
+    meters: Arc<Meters>,
 }
 
 impl Registry {
@@ -26,8 +30,16 @@ impl Registry {
         if let Some(group) = self.groups.get(name) {
             return Arc::clone(&group);
         }
-        let group = self.groups.entry(name.clone()).or_insert_with(|| Arc::new(GroupLinks::new(name.clone())));
+        let group = self.groups.entry(name.clone()).or_insert_with(|| {
+            let asked = self.meters.meter(Side::Asked, Some(name));
+            Arc::new(GroupLinks::new(name.clone(), asked))
+        });
         Arc::clone(&group)
+    }
+
+    /// Returns what is counted on this node.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 }
 
@@ -38,6 +50,7 @@ pub struct GroupLinks {
     members: ArcSwap<Members<Link>>,
     /// Told at every join.
     joins: Notify,
+    asked: Arc<Meter>,
 }
 
 /// Why no link of a group can be asked.
@@ -50,8 +63,8 @@ pub enum NoLink {
 }
 
 impl GroupLinks {
-    fn new(name: Group) -> Self {
-        Self { name, members: ArcSwap::default(), joins: Notify::new() }
+    fn new(name: Group, asked: Arc<Meter>) -> Self {
+        Self { name, members: ArcSwap::default(), joins: Notify::new(), asked }
     }
 
     /// Adds a link, and leaves again when the returned guard is dropped.
@@ -112,6 +125,11 @@ impl GroupLinks {
     /// Returns the name.
     pub fn name(&self) -> &Group {
         &self.name
+    }
+
+    /// Returns what counts the exchanges that the group is asked.
+    pub fn asked(&self) -> &Arc<Meter> {
+        &self.asked
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use adit_core::{
-    failure::Failure,
     group::Carrier,
     id::{Group, SessionId},
     limits::Limits,
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    access::{Record, Recorder},
     egress::service::{Egress, Origin},
     exchange,
     link::{
@@ -64,6 +64,8 @@ pub struct Answering {
     pub limits: Limits,
     /// How long the peer has when this node stops.
     pub grace: Duration,
+    /// Takes down what is answered.
+    pub recorder: Recorder,
 }
 
 /// Why a session ended.
@@ -119,7 +121,10 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
             }
             accepted = link.accept(in_flight) => match accepted {
                 Ok((send, recv)) => {
-                    exchanges.spawn(answer_one(link.session(), answering.clone(), send, recv).in_current_span());
+                    let mut record = answering.recorder.begin();
+                    record.carried_by(link.peer());
+                    let answer = answer_one(link.session(), answering.clone(), record, send, recv);
+                    exchanges.spawn(answer.in_current_span());
                 }
                 Err(error) => return error,
             },
@@ -127,15 +132,16 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
     }
 }
 
-async fn answer_one(session: SessionId, answering: Answering, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, limits, grace: _ } = answering;
+async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
+    let Answering { group, egress, limits, grace: _, recorder: _ } = answering;
     let origin = Origin { group: &group, session, stream: send.id() };
-    let answered = exchange::answer(send, recv, limits, |head, body| egress.call(head, body, origin)).await;
-    match answered {
-        Ok(()) => {}
-        // The asker went away; both sides know, and nobody has to do anything about it.
-        Err(Failure::Cancelled) => tracing::debug!(stream = origin.stream, "exchange cancelled"),
-        Err(failure) => tracing::info!(stream = origin.stream, code = failure.code(), "exchange failed: {failure}"),
+    let handle = |head, body| egress.call(head, body, origin);
+    match exchange::answer(send, recv, limits, &mut record, handle).await {
+        Ok(()) => record.completed(),
+        Err(failure) => {
+            record.failed(failure);
+            tracing::debug!(stream = origin.stream, code = failure.code(), "exchange failed: {failure}");
+        }
     }
 }
 

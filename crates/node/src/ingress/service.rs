@@ -26,11 +26,11 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use tokio::time::Instant;
 
 use super::refusal;
 use crate::{
-    body,
+    access::{Record, Recorder, Way},
+    body::{self, Counted},
     exchange::{self, AnswerBody},
     registry::{GroupLinks, NoLink},
     stream::StreamError,
@@ -45,6 +45,7 @@ pub struct Ingress {
     trusted_proxies: Vec<IpNet>,
     limits: Limits,
     timeouts: Timeouts,
+    recorder: Recorder,
 }
 
 impl Ingress {
@@ -55,8 +56,9 @@ impl Ingress {
         trusted_proxies: Vec<IpNet>,
         limits: Limits,
         timeouts: Timeouts,
+        recorder: Recorder,
     ) -> Self {
-        Self { routes: ArcSwap::from_pointee(routes), absent, trusted_proxies, limits, timeouts }
+        Self { routes: ArcSwap::from_pointee(routes), absent, trusted_proxies, limits, timeouts, recorder }
     }
 
     /// Returns whether the word of a peer on where its requests come from is believed.
@@ -79,34 +81,50 @@ impl Ingress {
     ///
     /// Dropped early, it cancels the exchange.
     pub async fn call(&self, request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
+        let mut record = self.recorder.begin();
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
         let (parts, visitor_body) = request.into_parts();
         let remaining_ms = u32::try_from(self.timeouts.response_head.as_millis()).unwrap_or(u32::MAX);
         let kind = body::kind(&visitor_body);
+        let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = head::from_visitor(parts, kind, entry, &self.limits, remaining_ms, new_request_id, random_bytes);
         let head = match head {
             Ok(head) => head,
-            Err(failure) => return refuse(failure, accept, None),
-        };
-        let request_id = head.headers.get(X_REQUEST_ID).cloned();
-        match self.exchange(head, visitor_body).await {
-            Ok(response) => response.map(VisitorBody::Answer),
             Err(failure) => {
-                tracing::debug!(code = failure.code(), id = ?request_id, "refused");
-                refuse(failure, accept, request_id)
+                if let Some((method, uri)) = seen {
+                    record.asks_badly(entry.visitor, method, &uri);
+                }
+                return refuse(failure, accept, None, record);
             }
+        };
+        record.asks(&head);
+        let request_id = head.headers.get(X_REQUEST_ID).cloned();
+        match self.exchange(head, visitor_body, &mut record).await {
+            Ok(response) => {
+                record.answered(response.status());
+                response.map(|body| VisitorBody::new(Source::Answer(body), record))
+            }
+            Err(failure) => refuse(failure, accept, request_id, record),
         }
     }
 
-    async fn exchange(&self, head: RequestHead, body: Incoming) -> Result<Response<AnswerBody>, Failure> {
-        let deadline = Instant::now() + self.timeouts.response_head;
+    async fn exchange(
+        &self,
+        head: RequestHead,
+        body: Incoming,
+        record: &mut Record,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let deadline = record.start() + self.timeouts.response_head;
         let group = self.route(&head)?;
+        record.belongs_to(group.asked());
         let link = group.pick().map_err(|none| match none {
             NoLink::Absent => self.absent,
             NoLink::Draining => Failure::Draining,
         })?;
-        exchange::ask(&link, head, body, self.limits, deadline).await
+        record.carried_by(link.peer());
+        let body = Counted::new(body, || record.tally(Way::Request));
+        exchange::ask(&link, head, body, self.limits, deadline, record).await
     }
 
     fn route(&self, head: &RequestHead) -> Result<Arc<GroupLinks>, Failure> {
@@ -117,14 +135,35 @@ impl Ingress {
     }
 }
 
-/// The body that a visitor gets.
+/// The body that a visitor gets, and with it the record of the exchange, which ends when it does.
+#[derive(Debug)]
+pub struct VisitorBody {
+    source: Source,
+    record: Record,
+}
+
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "almost every body is an answer; a box would cost each an allocation")]
-pub enum VisitorBody {
+enum Source {
     /// From the other end of a link.
     Answer(AnswerBody),
     /// Ours; taken when it was sent.
     Refusal(Option<Bytes>),
+}
+
+impl VisitorBody {
+    fn new(source: Source, record: Record) -> Self {
+        let mut body = Self { source, record };
+        body.note_end();
+        body
+    }
+
+    /// hyper does not ask for the end of a body whose length it knows.
+    fn note_end(&mut self) {
+        if self.is_end_stream() || self.size_hint().exact() == Some(0) {
+            self.record.completed();
+        }
+    }
 }
 
 impl Body for VisitorBody {
@@ -132,39 +171,52 @@ impl Body for VisitorBody {
     type Error = StreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let frame = match &mut *self {
-            Self::Answer(body) => ready!(Pin::new(body).poll_frame(cx)),
-            Self::Refusal(body) => body.take().map(|body| Ok(Frame::data(body))),
+        let frame = match &mut self.source {
+            Source::Answer(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Source::Refusal(body) => body.take().map(|body| Ok(Frame::data(body))),
         };
-        if let Some(Err(error)) = &frame {
-            tracing::info!(%error, "response cut short");
+        match &frame {
+            Some(Ok(frame)) => self.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "response cut short");
+                self.record.failed(error.failure());
+            }
+            None => {}
         }
+        self.note_end();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Answer(body) => body.is_end_stream(),
-            Self::Refusal(body) => body.is_none(),
+        match &self.source {
+            Source::Answer(body) => body.is_end_stream(),
+            Source::Refusal(body) => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Answer(body) => body.size_hint(),
-            Self::Refusal(body) => {
+        match &self.source {
+            Source::Answer(body) => body.size_hint(),
+            Source::Refusal(body) => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| u64::try_from(body.len()).unwrap_or(u64::MAX)))
             }
         }
     }
 }
 
-fn refuse(failure: Failure, accept: Option<HeaderValue>, request_id: Option<HeaderValue>) -> Response<VisitorBody> {
+fn refuse(
+    failure: Failure,
+    accept: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    mut record: Record,
+) -> Response<VisitorBody> {
+    record.refused(failure);
     let mut headers = HeaderMap::new();
     if let Some(accept) = accept {
         headers.insert(header::ACCEPT, accept);
     }
-    refusal::response(failure, &headers, request_id.as_ref()).map(|body| VisitorBody::Refusal(Some(body)))
+    let refusal = refusal::response(failure, &headers, request_id.as_ref());
+    refusal.map(|body| VisitorBody::new(Source::Refusal(Some(body)), record))
 }
 
 /// A UUIDv7 (RFC 9562 §5.7): sorts by time in logs. It is a name and no secret, so its random part comes from

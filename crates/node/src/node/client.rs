@@ -28,6 +28,7 @@ use tracing::Instrument;
 
 use super::StartError;
 use crate::{
+    access::Recorder,
     egress::service::Egress,
     ingress::{listener::Listener, service::Ingress},
     link::{
@@ -35,6 +36,7 @@ use crate::{
         handshake::{self, HandshakeError, Joined},
         tls,
     },
+    meter::Side,
     registry::{GroupLinks, Registry},
     session::{self, Answering, Heartbeats, Stopping},
     settings::{ClientSettings, HostPort},
@@ -65,6 +67,7 @@ struct Caller {
     egress: Arc<Egress>,
     limits: Limits,
     timeouts: Timeouts,
+    recorder: Recorder,
 }
 
 /// Why a try to get a link failed.
@@ -87,13 +90,16 @@ impl Client {
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let egress = Arc::new(Egress::new(client_id.as_str(), egress, &timeouts)?);
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
-        let servers = Registry::default().group(&servers_group());
+        let registry = Registry::default();
+        let servers = registry.group(&servers_group());
+        let recorder = Recorder::new(registry.meters().meter(Side::Answered, Some(&tunnel.group)), None);
         let entry = match http {
             Some(http) => {
                 let listener = Listener::bind(http.listen).await?;
                 let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
                 let routes = RouteTable::new([(everything, Arc::clone(&servers))])?;
-                let ingress = Ingress::new(routes, Failure::NoServer, http.trusted_proxies, limits, timeouts);
+                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), None);
+                let ingress = Ingress::new(routes, Failure::NoServer, http.trusted_proxies, limits, timeouts, recorder);
                 Some((listener, Arc::new(ingress)))
             }
             None => None,
@@ -101,7 +107,8 @@ impl Client {
         let endpoint = dial::endpoint().map_err(StartError::Socket)?;
         let (group, server_name) = (tunnel.group, tunnel.server_name);
         let links = AtomicU64::new(1);
-        let caller = Caller { client_id, group, links, config, server_name, servers, egress, limits, timeouts };
+        let caller =
+            Caller { client_id, group, links, config, server_name, servers, egress, limits, timeouts, recorder };
         Ok(Self { endpoint, entry, targets: tunnel.connect, caller: Arc::new(caller) })
     }
 
@@ -206,6 +213,7 @@ impl Caller {
             egress: Arc::clone(&self.egress),
             limits: self.limits,
             grace: self.timeouts.drain,
+            recorder: self.recorder.clone(),
         };
         let ended = session::run(joined, answering, Heartbeats::Send, stopping).await;
         drop(membership);

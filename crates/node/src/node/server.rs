@@ -25,6 +25,7 @@ use tracing::Instrument;
 
 use super::StartError;
 use crate::{
+    access::Recorder,
     egress::service::Egress,
     ingress::{listener::Listener, service::Ingress},
     link::{
@@ -32,6 +33,7 @@ use crate::{
         handshake::{self, Applicant, HandshakeError},
         listen::listen,
     },
+    meter::Side,
     registry::{GroupLinks, Registry},
     session::{self, Answering, Ended, Heartbeats, Stopping},
     settings::{GroupSettings, ServerSettings},
@@ -78,7 +80,8 @@ impl Server {
         let entry = match http {
             Some(http) => {
                 let listener = Listener::bind(http.listen).await?;
-                let ingress = Ingress::new(routes, Failure::NoClient, http.trusted_proxies, limits, timeouts);
+                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), None);
+                let ingress = Ingress::new(routes, Failure::NoClient, http.trusted_proxies, limits, timeouts, recorder);
                 Some(Entry { listener, ingress: Arc::new(ingress) })
             }
             None => None,
@@ -212,8 +215,14 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
-        let answering =
-            Answering { group, egress: Arc::clone(&self.egress), limits: self.limits, grace: self.timeouts.drain };
+        let recorder = Recorder::new(self.registry.meters().meter(Side::Answered, Some(&group)), None);
+        let answering = Answering {
+            group,
+            egress: Arc::clone(&self.egress),
+            limits: self.limits,
+            grace: self.timeouts.drain,
+            recorder,
+        };
         let heartbeats = Heartbeats::Expect { sweep: self.timeouts.sweep, stale: self.timeouts.stale };
         let ended = session::run(joined, answering, heartbeats, stopping).await;
         drop(membership);
