@@ -1,6 +1,12 @@
 //! Who is connected: the groups and their links.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use adit_core::{
     group::{Carrier, Health, Member, Members},
@@ -37,6 +43,13 @@ impl Registry {
         Arc::clone(&group)
     }
 
+    /// Returns all groups, by name.
+    pub fn groups(&self) -> Vec<Arc<GroupLinks>> {
+        let mut groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        groups
+    }
+
     /// Returns what is counted on this node.
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters
@@ -51,6 +64,29 @@ pub struct GroupLinks {
     /// Told at every join.
     joins: Notify,
     asked: Arc<Meter>,
+    /// What links carried that are not members any more.
+    departed: Departed,
+}
+
+/// What links carried, below HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// QUIC packets sent.
+    pub sent_packets: u64,
+    /// Those of them that were lost.
+    pub lost_packets: u64,
+    /// Bytes of UDP payload sent.
+    pub sent_bytes: u64,
+    /// Bytes of UDP payload received.
+    pub received_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Departed {
+    sent_packets: AtomicU64,
+    lost_packets: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
 }
 
 /// Why no link of a group can be asked.
@@ -64,7 +100,7 @@ pub enum NoLink {
 
 impl GroupLinks {
     fn new(name: Group, asked: Arc<Meter>) -> Self {
-        Self { name, members: ArcSwap::default(), joins: Notify::new(), asked }
+        Self { name, members: ArcSwap::default(), joins: Notify::new(), asked, departed: Departed::default() }
     }
 
     /// Adds a link, and leaves again when the returned guard is dropped.
@@ -84,6 +120,9 @@ impl GroupLinks {
             if other.identity == member.identity && other.session != member.session {
                 other.link.suspect();
             }
+        }
+        if let Some(stale) = &replaced {
+            self.departed.add(stale);
         }
         self.joins.notify_waiters();
         (membership, replaced)
@@ -122,6 +161,29 @@ impl GroupLinks {
         members.as_slice().iter().filter(|member| member.link.health() == Health::Healthy).count()
     }
 
+    /// Returns the members as they are now.
+    pub fn members(&self) -> Arc<Members<Link>> {
+        self.members.load_full()
+    }
+
+    /// Returns what all links of the group have carried since the node started.
+    pub fn traffic(&self) -> Traffic {
+        let mut sum = Traffic {
+            sent_packets: self.departed.sent_packets.load(Relaxed),
+            lost_packets: self.departed.lost_packets.load(Relaxed),
+            sent_bytes: self.departed.sent_bytes.load(Relaxed),
+            received_bytes: self.departed.received_bytes.load(Relaxed),
+        };
+        for member in self.members.load().as_slice() {
+            let stats = member.link.stats();
+            sum.sent_packets += stats.path.sent_packets;
+            sum.lost_packets += stats.path.lost_packets;
+            sum.sent_bytes += stats.udp_tx.bytes;
+            sum.received_bytes += stats.udp_rx.bytes;
+        }
+        sum
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &Group {
         &self.name
@@ -130,6 +192,16 @@ impl GroupLinks {
     /// Returns what counts the exchanges that the group is asked.
     pub fn asked(&self) -> &Arc<Meter> {
         &self.asked
+    }
+}
+
+impl Departed {
+    fn add(&self, link: &Link) {
+        let stats = link.stats();
+        self.sent_packets.fetch_add(stats.path.sent_packets, Relaxed);
+        self.lost_packets.fetch_add(stats.path.lost_packets, Relaxed);
+        self.sent_bytes.fetch_add(stats.udp_tx.bytes, Relaxed);
+        self.received_bytes.fetch_add(stats.udp_rx.bytes, Relaxed);
     }
 }
 
@@ -142,6 +214,11 @@ pub struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        let members = self.group.members.load_full();
+        // One that was replaced has been counted, and is no member any more.
+        if let Some(member) = members.as_slice().iter().find(|member| member.session == self.session) {
+            self.group.departed.add(&member.link);
+        }
         self.group.members.rcu(|members| members.leave(self.session));
     }
 }

@@ -84,6 +84,11 @@ impl Egress {
         Ok(Self { node_id: node_id.into(), routes: ArcSwap::from_pointee(RouteTable::new(routes)?) })
     }
 
+    /// Returns the rules as they are now.
+    pub fn rules(&self) -> Vec<EgressRule> {
+        self.routes.load().rules().iter().map(|(_, route)| route.rule.clone()).collect()
+    }
+
     /// Sends a request to the upstream that its rule names, and returns the head of its response.
     ///
     /// # Errors

@@ -16,8 +16,9 @@ use adit_core::{
         host::Host,
         path,
     },
+    id::Group,
     limits::{Limits, Timeouts},
-    route::RouteTable,
+    route::{Pattern, RouteTable},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
@@ -75,6 +76,12 @@ impl Ingress {
     /// Returns the waits that entries keep.
     pub fn timeouts(&self) -> &Timeouts {
         &self.timeouts
+    }
+
+    /// Returns the rules as they are now.
+    pub fn rules(&self) -> Vec<(Pattern, Group)> {
+        let routes = self.routes.load();
+        routes.rules().iter().map(|(pattern, group)| (pattern.clone(), group.name().clone())).collect()
     }
 
     /// Answers one request: with what comes back over the link, or with a refusal.

@@ -8,11 +8,12 @@ pub mod tls;
 pub mod transport;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use adit_core::{
@@ -70,6 +71,7 @@ struct Shared {
     quic: quinn::Connection,
     session: SessionId,
     peer: Identity,
+    since: SystemTime,
     exchanges_max: u32,
     /// One permit for every exchange that this side may ask.
     permits: Arc<Semaphore>,
@@ -103,6 +105,7 @@ impl Link {
             quic,
             session,
             peer,
+            since: SystemTime::now(),
             exchanges_max: limits.exchanges_per_link_max,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             suspect: AtomicBool::new(false),
@@ -120,6 +123,21 @@ impl Link {
     /// Returns who the peer proved to be.
     pub fn peer(&self) -> &Identity {
         &self.0.peer
+    }
+
+    /// Returns when the link was ready.
+    pub fn since(&self) -> SystemTime {
+        self.0.since
+    }
+
+    /// Returns where the peer is now: it may move.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.quic.remote_address()
+    }
+
+    /// Returns what QUIC has counted and estimated. Takes the connection's lock: not for requests.
+    pub fn stats(&self) -> quinn::ConnectionStats {
+        self.0.quic.stats()
     }
 
     /// Waits for the right to ask an exchange. Cancel-safe.
