@@ -121,7 +121,8 @@ fn server(settings: ServerSettings) -> Result<(), Failed> {
     live(async |stop| {
         let server = Server::bind(settings).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
-        tracing::info!(%tunnel, http = server.http_address().map(tracing::field::display), "server is up");
+        let http = server.http_address().map(tracing::field::display);
+        tracing::info!(%tunnel, http, admin = server.admin_address().map(tracing::field::display), "server is up");
         server.run(stop).await;
         Ok(())
     })
@@ -134,6 +135,7 @@ fn client(settings: ClientSettings) -> Result<(), Failed> {
         tracing::info!(
             servers = servers.join(" "),
             http = client.http_address().map(tracing::field::display),
+            admin = client.admin_address().map(tracing::field::display),
             "client is up"
         );
         client.run(stop).await;

@@ -119,6 +119,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
         ingress: vec![IngressRule { pattern: pattern(None, None)?, group: group.clone() }],
         groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()] })]),
         egress: EgressSettings::default(),
+        admin: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
     })
@@ -143,6 +144,7 @@ fn client_settings(
         },
         http: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },
+        admin: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
     })

@@ -42,7 +42,8 @@
 //! 10. [`egress`] out to an upstream
 //! 11. [`ingress`] in from a visitor
 //! 12. [`session`] one link's life
-//! 13. [`node`] wires and owns everything
+//! 13. [`admin`] what an operator sees and does
+//! 14. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -62,6 +63,7 @@ pub mod registry;
 pub mod egress;
 pub mod ingress;
 pub mod session;
+pub mod admin;
 pub mod node;
 
 pub use node::{Client, Server};

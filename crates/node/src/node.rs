@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use adit_core::route::Conflict;
 use quinn::Endpoint;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{client::Client, server::Server};
 use crate::{
+    admin::{Admin, Handles},
     egress::service::EgressError,
     ingress::listener::BindError,
     link::{listen::ListenError, tls::TlsError},
@@ -41,6 +42,26 @@ pub enum StartError {
     /// Ingress rules.
     #[error("ingress: {0}")]
     Ingress(#[from] Conflict),
+}
+
+/// Runs `work` with the admin interface beside it, which is there until the work is done.
+async fn with_admin(
+    admin: Option<Admin>,
+    handles: Arc<Handles>,
+    stop: CancellationToken,
+    work: impl Future<Output = ()>,
+) {
+    let done = CancellationToken::new();
+    let admin = async {
+        if let Some(admin) = admin {
+            admin.serve(handles, stop, done.clone()).await;
+        }
+    };
+    let work = async {
+        work.await;
+        done.cancel();
+    };
+    tokio::join!(work, admin);
 }
 
 /// Runs `work` until it is done; once `stop` is cancelled it has `grace` to be.

@@ -13,8 +13,8 @@ use adit_core::{
 use adit_node::{
     link::tls::{self, Credentials},
     settings::{
-        ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-        TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        AdminEntry, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 
@@ -39,6 +39,7 @@ pub(super) fn server(file: ServerFile, located: &Located, base: &Path) -> Result
         ingress,
         groups,
         egress,
+        admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -49,7 +50,9 @@ pub(super) fn client(file: ClientFile, located: &Located, base: &Path) -> Result
     let tunnel = tunnel_connect(&at.key("tunnel"), base, file.tunnel)?;
     let egress = egress(&at, base, file.egress, file.upstreams)?;
     check_bounds(&at, &file.limits, &file.timeouts)?;
-    Ok(ClientSettings { tunnel, http: file.http.map(http), egress, limits: file.limits, timeouts: file.timeouts })
+    let admin = admin(&at.key("admin"), file.admin)?;
+    let (http, limits, timeouts) = (file.http.map(http), file.limits, file.timeouts);
+    Ok(ClientSettings { tunnel, http, egress, admin, limits, timeouts })
 }
 
 fn tunnel_connect(at: &At<'_>, base: &Path, tunnel: file::TunnelConnect) -> Result<TunnelConnect, ConfigError> {
@@ -222,6 +225,10 @@ fn check_bounds(at: &At<'_>, limits: &Limits, timeouts: &Timeouts) -> Result<(),
 
 fn http(entry: file::HttpEntry) -> HttpEntry {
     HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
+}
+
+fn admin(at: &At<'_>, entry: Option<file::AdminEntry>) -> Result<Option<AdminEntry>, ConfigError> {
+    entry.map(|entry| at.key("listen").check(AdminEntry::new(entry.listen))).transpose()
 }
 
 /// A place in a configuration.

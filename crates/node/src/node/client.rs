@@ -29,6 +29,7 @@ use tracing::Instrument;
 use super::StartError;
 use crate::{
     access::Recorder,
+    admin::{self, Admin, Handles},
     egress::service::Egress,
     ingress::{listener::Listener, service::Ingress},
     link::{
@@ -52,6 +53,8 @@ pub struct Client {
     entry: Option<(Listener, Arc<Ingress>)>,
     targets: Vec<HostPort>,
     caller: Arc<Caller>,
+    admin: Option<Admin>,
+    handles: Arc<Handles>,
 }
 
 /// What it takes to get a link and to hold it.
@@ -86,35 +89,68 @@ impl Client {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
-        let ClientSettings { tunnel, http, egress, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let egress = Arc::new(Egress::new(client_id.as_str(), egress, &timeouts)?);
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
-        let registry = Registry::default();
+        let admin = match admin {
+            Some(admin) => Some(Admin::bind(admin).await?),
+            None => None,
+        };
+        let watch = admin.as_ref().map(Admin::watch);
+        let registry = Arc::new(Registry::default());
         let servers = registry.group(&servers_group());
-        let recorder = Recorder::new(registry.meters().meter(Side::Answered, Some(&tunnel.group)), None);
+        let recorder = Recorder::new(registry.meters().meter(Side::Answered, Some(&tunnel.group)), watch.clone());
         let entry = match http {
             Some(http) => {
                 let listener = Listener::bind(http.listen).await?;
                 let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
                 let routes = RouteTable::new([(everything, Arc::clone(&servers))])?;
-                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), None);
+                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), watch.clone());
                 let ingress = Ingress::new(routes, Failure::NoServer, http.trusted_proxies, limits, timeouts, recorder);
                 Some((listener, Arc::new(ingress)))
             }
             None => None,
         };
         let endpoint = dial::endpoint().map_err(StartError::Socket)?;
+        let handles = Handles {
+            registry,
+            ingress: entry.as_ref().map(|(_, ingress)| Arc::clone(ingress)),
+            egress: Arc::clone(&egress),
+            needs: Some(Arc::clone(&servers)),
+            config: admin::Config {
+                role: "client",
+                version: env!("CARGO_PKG_VERSION"),
+                tunnel: None,
+                connect: tunnel.connect.iter().map(HostPort::to_string).collect(),
+                http: entry.as_ref().map(|(listener, _)| listener.address()),
+                admin: admin.as_ref().map(Admin::address),
+                limits,
+                timeouts,
+            },
+        };
         let (group, server_name) = (tunnel.group, tunnel.server_name);
         let links = AtomicU64::new(1);
         let caller =
             Caller { client_id, group, links, config, server_name, servers, egress, limits, timeouts, recorder };
-        Ok(Self { endpoint, entry, targets: tunnel.connect, caller: Arc::new(caller) })
+        Ok(Self {
+            endpoint,
+            entry,
+            targets: tunnel.connect,
+            caller: Arc::new(caller),
+            admin,
+            handles: Arc::new(handles),
+        })
     }
 
     /// Returns the address of the local HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.entry.as_ref().map(|(listener, _)| listener.address())
+    }
+
+    /// Returns the address of the admin interface, with the port that the system chose where it was 0.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Returns the links to servers, to watch them come and go.
@@ -127,7 +163,7 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entry, targets, caller } = self;
+        let Self { endpoint, entry, targets, caller, admin, handles } = self;
         let grace = caller.timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
@@ -145,15 +181,18 @@ impl Client {
             }
             while links.join_next().await.is_some() {}
         };
-        super::run_with_grace(
-            async {
-                tokio::join!(entries, links);
-            },
-            &stop,
-            grace,
-        )
-        .await;
-        super::close(endpoint).await;
+        let work = async {
+            super::run_with_grace(
+                async {
+                    tokio::join!(entries, links);
+                },
+                &stop,
+                grace,
+            )
+            .await;
+            super::close(endpoint.clone()).await;
+        };
+        super::with_admin(admin, handles, stop.clone(), work).await;
     }
 }
 

@@ -26,6 +26,7 @@ use tracing::Instrument;
 use super::StartError;
 use crate::{
     access::Recorder,
+    admin::{self, Admin, Handles},
     egress::service::Egress,
     ingress::{listener::Listener, service::Ingress},
     link::{
@@ -37,6 +38,7 @@ use crate::{
     registry::{GroupLinks, Registry},
     session::{self, Answering, Ended, Heartbeats, Stopping},
     settings::{GroupSettings, ServerSettings},
+    watch::Watch,
 };
 
 /// A server: everything is bound, nothing runs yet.
@@ -45,6 +47,8 @@ pub struct Server {
     endpoint: Endpoint,
     entry: Option<Entry>,
     lobby: Arc<Lobby>,
+    admin: Option<Admin>,
+    handles: Arc<Handles>,
 }
 
 #[derive(Debug)]
@@ -56,12 +60,13 @@ struct Entry {
 /// What a new link meets.
 #[derive(Debug)]
 struct Lobby {
-    registry: Registry,
+    registry: Arc<Registry>,
     groups: HashMap<Group, GroupSettings>,
     egress: Arc<Egress>,
     limits: Limits,
     timeouts: Timeouts,
     sessions: AtomicU64,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Server {
@@ -71,24 +76,48 @@ impl Server {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
-        let ServerSettings { tunnel, http, ingress, groups, egress, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
         let egress = Arc::new(Egress::new(&node_id, egress, &timeouts)?);
-        let registry = Registry::default();
+        let admin = match admin {
+            Some(admin) => Some(Admin::bind(admin).await?),
+            None => None,
+        };
+        let watch = admin.as_ref().map(Admin::watch);
+        let registry = Arc::new(Registry::default());
+        for name in groups.keys() {
+            registry.group(name);
+        }
         let rules = ingress.into_iter().map(|rule| (rule.pattern, registry.group(&rule.group)));
         let routes = RouteTable::new(rules)?;
         let entry = match http {
             Some(http) => {
                 let listener = Listener::bind(http.listen).await?;
-                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), None);
+                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), watch.clone());
                 let ingress = Ingress::new(routes, Failure::NoClient, http.trusted_proxies, limits, timeouts, recorder);
                 Some(Entry { listener, ingress: Arc::new(ingress) })
             }
             None => None,
         };
         let endpoint = listen(&tunnel)?;
-        let lobby = Lobby { registry, groups, egress, limits, timeouts, sessions: AtomicU64::new(1) };
-        Ok(Self { endpoint, entry, lobby: Arc::new(lobby) })
+        let handles = Handles {
+            registry: Arc::clone(&registry),
+            ingress: entry.as_ref().map(|entry| Arc::clone(&entry.ingress)),
+            egress: Arc::clone(&egress),
+            needs: None,
+            config: admin::Config {
+                role: "server",
+                version: env!("CARGO_PKG_VERSION"),
+                tunnel: endpoint.local_addr().ok(),
+                connect: Vec::new(),
+                http: entry.as_ref().map(|entry| entry.listener.address()),
+                admin: admin.as_ref().map(Admin::address),
+                limits,
+                timeouts,
+            },
+        };
+        let lobby = Lobby { registry, groups, egress, limits, timeouts, sessions: AtomicU64::new(1), watch };
+        Ok(Self { endpoint, entry, lobby: Arc::new(lobby), admin, handles: Arc::new(handles) })
     }
 
     /// Returns the UDP address, with the port that the system chose where it was 0.
@@ -105,6 +134,11 @@ impl Server {
         self.entry.as_ref().map(|entry| entry.listener.address())
     }
 
+    /// Returns the address of the admin interface, with the port that the system chose where it was 0.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// Returns the links of a group, to watch who comes and goes.
     pub fn group(&self, name: &Group) -> Arc<GroupLinks> {
         self.lobby.registry.group(name)
@@ -114,7 +148,7 @@ impl Server {
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entry, lobby } = self;
+        let Self { endpoint, entry, lobby, admin, handles } = self;
         let grace = lobby.timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
@@ -124,15 +158,18 @@ impl Server {
             stopping.entries_closed.cancel();
         };
         let links = accept_links(&endpoint, lobby, stopping.clone());
-        super::run_with_grace(
-            async {
-                tokio::join!(entries, links);
-            },
-            &stop,
-            grace,
-        )
-        .await;
-        super::close(endpoint).await;
+        let work = async {
+            super::run_with_grace(
+                async {
+                    tokio::join!(entries, links);
+                },
+                &stop,
+                grace,
+            )
+            .await;
+            super::close(endpoint.clone()).await;
+        };
+        super::with_admin(admin, handles, stop.clone(), work).await;
     }
 }
 
@@ -215,7 +252,7 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
-        let recorder = Recorder::new(self.registry.meters().meter(Side::Answered, Some(&group)), None);
+        let recorder = Recorder::new(self.registry.meters().meter(Side::Answered, Some(&group)), self.watch.clone());
         let answering = Answering {
             group,
             egress: Arc::clone(&self.egress),

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "what these tests set up has to be there")]
 
 mod access;
+mod admin;
 mod tunnel;

@@ -10,8 +10,8 @@ use adit_node::{
     Client, Server,
     link::tls::Credentials,
     settings::{
-        ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-        TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        AdminEntry, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -33,10 +33,16 @@ pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 pub(crate) struct Tunnel {
     /// Where visitors connect.
     pub(crate) entry: SocketAddr,
+    /// The admin interface of the server.
+    pub(crate) server_admin: SocketAddr,
+    /// The admin interface of the client.
+    pub(crate) client_admin: SocketAddr,
+    /// Ends both nodes in order.
+    pub(crate) stop: CancellationToken,
     /// Has the upstream cut what it sends for `/cut`.
     pub(crate) cut: CancellationToken,
     /// Server, client and upstream.
-    _tasks: JoinSet<()>,
+    pub(crate) tasks: JoinSet<()>,
 }
 
 impl Tunnel {
@@ -49,6 +55,7 @@ impl Tunnel {
         let tunnel = server.tunnel_address().unwrap();
         let client = Client::bind(authority.client_settings(tunnel, backend)).await.unwrap();
         let entry = server.http_address().unwrap();
+        let (server_admin, client_admin) = (server.admin_address().unwrap(), client.admin_address().unwrap());
         let clients = server.group(&"web".parse().unwrap());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -57,7 +64,7 @@ impl Tunnel {
         let cut = CancellationToken::new();
         tasks.spawn(serve(upstream, cut.clone()));
         clients.joined().await;
-        Self { entry, cut, _tasks: tasks }
+        Self { entry, server_admin, client_admin, stop, cut, tasks }
     }
 }
 
@@ -134,6 +141,7 @@ impl Authority {
             ingress: vec![IngressRule { pattern: pattern(None, Some("/")).unwrap(), group: "web".parse().unwrap() }],
             groups: HashMap::from([("web".parse().unwrap(), GroupSettings { clients: vec!["client".to_owned()] })]),
             egress: EgressSettings::default(),
+            admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -158,6 +166,7 @@ impl Authority {
             },
             http: None,
             egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) },
+            admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
