@@ -1,1 +1,68 @@
-//! x
+//! The harness of adit's end-to-end tests: real nodes over real QUIC on loopback, in the test's own runtime.
+//!
+//! ```no_run
+//! # use adit_tests::{Direction, Tunnel, Upstream};
+//! # async fn test() {
+//! let upstream = Upstream::echo();
+//! let tunnel = Tunnel::to(upstream.http()).start(Direction::Reverse).await;
+//! let answer = tunnel.http1().await.get("/hello").await;
+//! # }
+//! ```
+//!
+//! Every port is the system's choice, every task is owned by what started it, and every wait ends: a test that
+//! would hang fails after [`wait::PATIENCE`]. With `RUST_LOG=debug` the nodes say what they do.
+//!
+//! Lowest first:
+//!
+//! 1. [`wait`] waits that end
+//! 2. [`body`] bodies in any shape
+//! 3. [`message`] reading what has arrived
+//! 4. [`trust`] certificates in memory
+//! 5. [`upstream`] a server whose behaviour the test decides
+//! 6. [`visitor`] HTTP clients, well-behaved and not
+//! 7. [`settings`] what nodes are told to do when a test does not care
+//! 8. [`node`] running servers and clients
+//! 9. [`peer`] the other end of a link, byte by byte
+//! 10. [`tunnel`] all of them put together, in either direction
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
+
+pub mod wait;
+pub mod body;
+pub mod message;
+pub mod trust;
+pub mod upstream;
+pub mod visitor;
+pub mod settings;
+pub mod node;
+pub mod peer;
+pub mod tunnel;
+
+pub use self::{
+    tunnel::{Direction, Tunnel},
+    upstream::Upstream,
+    visitor::Visitor,
+    wait::{eventually, within},
+};
+
+/// Runs each case twice: once with a tunnel in reverse, and once forward.
+///
+/// A case is an `async fn(Direction)`; one that is missing from the list is dead code, and the compiler says so.
+#[macro_export]
+macro_rules! both_directions {
+    ($($case:ident),+ $(,)?) => {
+        mod reverse {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case($crate::Direction::Reverse).await;
+            })+
+        }
+
+        mod forward {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case($crate::Direction::Forward).await;
+            })+
+        }
+    };
+}

@@ -6,18 +6,16 @@ use std::{
     process::ExitCode,
 };
 
-use adit_node::{
-    Client, Server,
-    node::StartError,
-    settings::{ClientSettings, ServerSettings, ServerUrl},
-};
+use adit_node::{Client, Server, node::StartError, settings::ServerUrl};
 use clap::{Parser, Subcommand};
+use http::{Method, Uri};
 
 use crate::{
     certs::{self, Outcome},
     config::{self, ConfigError, Settings, working_directory},
     demo::Demo,
-    life,
+    explain, life,
+    reload::follow,
     telemetry::{self, LogFormat},
 };
 
@@ -76,6 +74,16 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show which rule takes a request, and why the others don't
+    Explain {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Such as GET
+        method: Method,
+        /// The URL as the visitor would write it, with scheme and host
+        url: Uri,
+    },
 }
 
 /// Why a command ended without success.
@@ -94,19 +102,20 @@ pub fn run(args: Args) -> ExitCode {
     let default_filter = match &args.command {
         // What it prints is for newcomers.
         Command::Demo { .. } => "warn",
-        Command::Server { .. } | Command::Client { .. } | Command::Certs { .. } | Command::Check { .. } => "info",
+        Command::Server { .. }
+        | Command::Client { .. }
+        | Command::Certs { .. }
+        | Command::Check { .. }
+        | Command::Explain { .. } => "info",
     };
     telemetry::start(args.log_format, default_filter);
     let done = match args.command {
         Command::Demo { port, backend } => demo(port, backend),
-        Command::Server { config } => {
-            config::server(&config, &working_directory()).map_err(Failed::from).and_then(server)
-        }
-        Command::Client { config } => {
-            config::client(&config, &working_directory()).map_err(Failed::from).and_then(client)
-        }
+        Command::Server { config } => server(&config),
+        Command::Client { config } => client(&config),
         Command::Certs { dir, hosts, clients, force } => make_certs(&dir, &hosts, &clients, force),
         Command::Check { config } => check(&config),
+        Command::Explain { config, method, url } => explain(&config, &method, &url),
     };
     let Err(failed) = done else { return ExitCode::SUCCESS };
     // There is nobody left to tell where stderr is closed.
@@ -117,18 +126,25 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn server(settings: ServerSettings) -> Result<(), Failed> {
+fn server(path: &Path) -> Result<(), Failed> {
+    let settings = config::server(path, &working_directory())?;
     live(async |stop| {
         let server = Server::bind(settings).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
         let http = server.http_address().map(tracing::field::display);
         tracing::info!(%tunnel, http, admin = server.admin_address().map(tracing::field::display), "server is up");
-        server.run(stop).await;
+        let control = server.control();
+        let again = || reload(path, config::server(path, &working_directory()), |settings| control.reload(settings));
+        tokio::select! {
+            () = server.run(stop) => {}
+            () = follow(path, again) => {}
+        }
         Ok(())
     })
 }
 
-fn client(settings: ClientSettings) -> Result<(), Failed> {
+fn client(path: &Path) -> Result<(), Failed> {
+    let settings = config::client(path, &working_directory())?;
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
         let client = Client::bind(settings).await?;
@@ -138,9 +154,34 @@ fn client(settings: ClientSettings) -> Result<(), Failed> {
             admin = client.admin_address().map(tracing::field::display),
             "client is up"
         );
-        client.run(stop).await;
+        let control = client.control();
+        let again = || reload(path, config::client(path, &working_directory()), |settings| control.reload(settings));
+        tokio::select! {
+            () = client.run(stop) => {}
+            () = follow(path, again) => {}
+        }
         Ok(())
     })
+}
+
+/// Puts a configuration that was read again in force, or says why the old one stays.
+fn reload<T>(
+    path: &Path,
+    loaded: Result<T, ConfigError>,
+    apply: impl FnOnce(T) -> Result<Vec<&'static str>, StartError>,
+) {
+    let applied = loaded
+        .map_err(|error| error.to_string())
+        .and_then(|settings| apply(settings).map_err(|error| error.to_string()));
+    match applied {
+        Ok(unchanged) => {
+            tracing::info!(path = %path.display(), "configuration reloaded");
+            for key in unchanged {
+                tracing::warn!(key, "takes effect at the next restart");
+            }
+        }
+        Err(error) => tracing::error!("the old configuration stays in force: {error}"),
+    }
 }
 
 fn demo(port: u16, backend: Option<ServerUrl>) -> Result<(), Failed> {
@@ -180,6 +221,12 @@ fn check(path: &Path) -> Result<(), Failed> {
         }
     };
     say(&format!("{}: {kind}", path.display()))
+}
+
+fn explain(path: &Path, method: &Method, url: &Uri) -> Result<(), Failed> {
+    let settings = config::either(path, &working_directory())?;
+    let explained = explain::explain(&settings, method, url)?;
+    say(explained.trim_end())
 }
 
 fn say(line: &str) -> Result<(), Failed> {

@@ -9,13 +9,14 @@ use std::{
 use adit_core::{
     id::Group,
     limits::{Limits, Timeouts},
+    route::RuleOptions,
 };
 use adit_node::{
     Client, Server,
-    link::tls::Credentials,
+    credentials::Credentials,
     settings::{
-        ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-        ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 use anyhow::Context;
@@ -116,8 +117,12 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             client_roots: roots(authority)?,
         },
         http: Some(HttpEntry { listen: loopback(port), trusted_proxies: Vec::new() }),
-        ingress: vec![IngressRule { pattern: pattern(None, None)?, group: group.clone() }],
-        groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()] })]),
+        ingress: vec![IngressRule {
+            pattern: pattern(None, None)?,
+            group: group.clone(),
+            options: RuleOptions::default(),
+        }],
+        groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()], push: None })]),
         egress: EgressSettings::default(),
         admin: None,
         limits: Limits::default(),
@@ -131,9 +136,13 @@ fn client_settings(
     server: SocketAddr,
     backend: ServerUrl,
 ) -> anyhow::Result<ClientSettings> {
-    let rule =
-        EgressRule { pattern: pattern(None, None)?, groups: None, upstream: "backend".to_owned(), set_host: None };
-    let upstream = UpstreamSettings { servers: vec![backend], roots: None };
+    let rule = EgressRule {
+        pattern: pattern(None, None)?,
+        groups: None,
+        upstream: "backend".to_owned(),
+        options: RuleOptions::default(),
+    };
+    let upstream = UpstreamSettings::new(vec![backend]);
     Ok(ClientSettings {
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],
@@ -141,6 +150,7 @@ fn client_settings(
             roots: roots(authority)?,
             credentials: credentials(&authority.client(CLIENT)?)?,
             group,
+            allow: Allow::default(),
         },
         http: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },

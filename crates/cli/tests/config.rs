@@ -1,6 +1,6 @@
 //! Configuration files: the examples load, and what is wrong is named with its place.
 
-#![expect(clippy::unwrap_used, reason = "what these tests set up has to be there")]
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::{
     fs,
@@ -11,10 +11,11 @@ use adit::{
     certs,
     config::{self, Settings},
 };
+use adit_core::balance::policy::Policy;
 use tempfile::TempDir;
 
 /// How many files `config/` has; whoever adds one says so here.
-const EXAMPLES: usize = 2;
+const EXAMPLES: usize = 6;
 
 const TUNNEL: &str = "[tunnel]
 listen = \"127.0.0.1:4433\"
@@ -26,7 +27,8 @@ client_ca = \"certs/ca.pem\"
 /// A folder with certificates in `certs/`, as next to a real configuration.
 fn home() -> TempDir {
     let home = tempfile::tempdir().unwrap();
-    certs::write_all(&home.path().join("certs"), &[], &[], false).unwrap();
+    let clients = ["client", "web-1", "web-2", "api-1"].map(str::to_owned);
+    certs::write_all(&home.path().join("certs"), &[], &clients, false).unwrap();
     home
 }
 
@@ -96,6 +98,57 @@ fn an_admin_address_that_others_may_reach_is_refused() {
     assert!(said.starts_with("7: admin.listen: 0.0.0.0:9090 is not a loopback address: "), "{said}");
     let said = complaint(&home(), &format!("{TUNNEL}[admin]\nlisten = \"127.0.0.1:9090\"\ntoken = \"x\"\n"));
     assert_eq!(said, "8: admin.token: unknown key (known here: listen)");
+}
+
+#[test]
+fn a_bad_upstream_is_named_with_its_line() {
+    let home = home();
+    let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"https://a\"]\n{keys}\n"));
+    let policies = "`round_robin`, `least_requests`, `random`, `p2c`";
+    assert_eq!(
+        said("policy = \"fastest\""),
+        format!("8: upstreams.a.policy: unknown variant: found `fastest`, expected `one of {policies}`")
+    );
+    assert_eq!(
+        said("server_name = \"a b\""),
+        "8: upstreams.a.server_name: \"a b\" is no name that a certificate can have"
+    );
+    assert_eq!(said("ca_file = \"certs\"").split(" cannot").next(), Some("8: upstreams.a.ca_file:"));
+    assert_eq!(said("health = { interval = \"1s\" }"), "8: upstreams.a.health.path: missing");
+    assert_eq!(said("health = { path = \"x\" }"), "8: upstreams.a.health.path: must begin with /");
+    assert_eq!(said("health = { path = \"/ x\" }"), "8: upstreams.a.health.path: invalid uri character");
+    assert_eq!(
+        said("[upstreams.a.health]\npath = \"/\"\ntimeout = \"0s\""),
+        "10: upstreams.a.health.timeout: must be more than 0"
+    );
+    assert_eq!(
+        said("[upstreams.a.health]\npath = \"/\"\ninterval = \"soon\""),
+        "10: upstreams.a.health.interval: invalid value string \"soon\", expected a duration"
+    );
+    let pushed = "[groups.g]\nclients = []\n[groups.g.upstreams.u]\nservers = [\"http://u\"]\nhealth = { path = \"/\", interval = \"1ms\" }";
+    assert_eq!(said(pushed), "12: groups.g.upstreams.u.health.interval: must be at least 100ms");
+    let plain = format!("{TUNNEL}[upstreams.a]\nservers = [\"http://a\"]\nserver_name = \"b\"\n");
+    assert_eq!(complaint(&home, &plain), "8: upstreams.a.server_name: is for https:// servers, and there are none");
+}
+
+#[test]
+fn an_upstream_is_what_its_keys_say() {
+    let home = home();
+    let path = home.path().join("server.toml");
+    let load = |keys: &str| {
+        fs::write(&path, format!("{TUNNEL}{keys}")).unwrap();
+        config::server(&path, home.path()).unwrap().egress.upstreams.remove("a").unwrap()
+    };
+    let upstream = load("[upstreams.a]\nservers = [\"http://a\"]\n");
+    assert_eq!((upstream.policy, upstream.idle_connections_max), (Policy::P2c, 256));
+    assert!(upstream.check.is_none() && upstream.server_name.is_none());
+    let keys = "policy = \"least_requests\"\nserver_name = \"b\"\nhealth = { path = \"/up?x=1\", interval = \"1m\" }\n";
+    let upstream =
+        load(&format!("[limits]\nidle_connections_max = 2\n[upstreams.a]\nservers = [\"https://a\"]\n{keys}"));
+    assert_eq!((upstream.policy, upstream.idle_connections_max), (Policy::LeastRequests, 2));
+    assert!(upstream.server_name.is_some());
+    let check = upstream.check.unwrap();
+    assert_eq!((check.path.as_str(), check.interval.as_secs(), check.timeout.as_secs()), ("/up?x=1", 60, 2));
 }
 
 #[test]

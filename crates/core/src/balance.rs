@@ -1,11 +1,17 @@
 //! Which one of several takes the next exchange.
 
+pub mod latency;
+pub mod policy;
+
 /// Picks one of `count` by the power of two choices: of two drawn at random, the one with less load
 /// (Mitzenmacher 2001, "The Power of Two Choices in Randomized Load Balancing").
 ///
 /// `load` returns `None` for one that must not be picked; then the next that may is taken instead. `random`
 /// is 64 random bits. Returns `None` when none may be picked.
-pub fn less_loaded_of_two(count: usize, random: u64, load: impl Fn(usize) -> Option<u32>) -> Option<usize> {
+pub fn less_loaded_of_two<L>(count: usize, random: u64, load: impl Fn(usize) -> Option<L>) -> Option<usize>
+where
+    L: PartialOrd,
+{
     if count == 0 {
         return None;
     }

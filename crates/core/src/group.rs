@@ -18,6 +18,8 @@ pub trait Carrier {
 pub enum Health {
     /// It can.
     Healthy,
+    /// It has as many exchanges as it may have; a new one has to wait.
+    Full,
     /// Nothing came back for too long; it is used when there is no other.
     Suspect,
     /// It goes away and takes nothing new.
@@ -64,17 +66,18 @@ impl<L: Carrier + Clone> Members<L> {
         Self(self.0.iter().filter(|member| member.session != session).cloned().collect())
     }
 
-    /// Picks the member for a new exchange: a healthy one, or else a suspect one. Allocates nothing.
+    /// Picks the member for a new exchange: a healthy one, or else a full one, or else a suspect one, and never
+    /// the one to avoid. Allocates nothing.
     ///
     /// `random` is 64 random bits.
-    pub fn pick(&self, random: u64) -> Option<&Member<L>> {
+    pub fn pick(&self, random: u64, avoid: Option<SessionId>) -> Option<&Member<L>> {
         let of = |wanted: Health| {
             balance::less_loaded_of_two(self.0.len(), random, |index| {
-                let link = &self.0.get(index)?.link;
-                (link.health() == wanted).then(|| link.in_flight())
+                let member = self.0.get(index).filter(|member| Some(member.session) != avoid)?;
+                (member.link.health() == wanted).then(|| member.link.in_flight())
             })
         };
-        let index = of(Health::Healthy).or_else(|| of(Health::Suspect))?;
+        let index = of(Health::Healthy).or_else(|| of(Health::Full)).or_else(|| of(Health::Suspect))?;
         self.0.get(index)
     }
 
@@ -130,7 +133,7 @@ mod tests {
 
     fn picked(members: &Members<Fake>) -> Vec<u64> {
         let mut sessions: Vec<_> = (0..64_u64)
-            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15), None))
             .map(|member| member.session.0)
             .collect();
         sessions.sort_unstable();
@@ -140,13 +143,23 @@ mod tests {
 
     #[test]
     fn healthy_members_are_preferred_and_draining_ones_never_taken() {
-        use Health::{Draining, Healthy, Suspect};
+        use Health::{Draining, Full, Healthy, Suspect};
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Healthy, 9), Fake(Draining, 0), Fake(Healthy, 9)])), [1, 3]);
+        assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Full, 9), Fake(Healthy, 5)])), [2]);
+        assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Full, 9)])), [1]);
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Draining, 0)])), [0]);
         assert_eq!(picked(&group(&[Fake(Draining, 0)])), []);
         assert!(group(&[Fake(Draining, 0)]).is_draining());
         assert_eq!(picked(&group(&[])), []);
         assert!(!group(&[]).is_draining());
+    }
+
+    #[test]
+    fn the_one_to_avoid_is_avoided() {
+        let members = group(&[Fake(Health::Healthy, 0), Fake(Health::Suspect, 9)]);
+        assert_eq!(members.pick(0, Some(SessionId(0))).map(|member| member.session), Some(SessionId(1)));
+        let alone = group(&[Fake(Health::Healthy, 0)]);
+        assert!(alone.pick(0, Some(SessionId(0))).is_none());
     }
 
     #[test]

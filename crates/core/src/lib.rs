@@ -14,6 +14,7 @@
 //! 7. [`balance`] which one of several
 //! 8. [`group`] the members of a group and who gets the next exchange
 //! 9. [`backoff`] how long to wait before the next dial
+//! 10. [`health`] whether a backend server is to be used
 
 pub mod id;
 pub mod limits;
@@ -24,3 +25,4 @@ pub mod route;
 pub mod balance;
 pub mod group;
 pub mod backoff;
+pub mod health;

@@ -31,11 +31,19 @@ pub struct Limits {
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
     pub connections_max: usize,
+    /// The most connections to one server of an upstream that are kept without use.
+    pub idle_connections_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes_max: 64 * 1024, head_fields_max: 256, exchanges_per_link_max: 1_000, connections_max: 16_384 }
+        Self {
+            head_bytes_max: 64 * 1024,
+            head_fields_max: 256,
+            exchanges_per_link_max: 1_000,
+            connections_max: 16_384,
+            idle_connections_max: 256,
+        }
     }
 }
 
@@ -59,6 +67,9 @@ pub struct Timeouts {
     /// To a connection to an upstream, TLS included.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
+    /// How long the addresses of an upstream's name are used before the next connection resolves it again.
+    #[serde(with = "humantime_serde")]
+    pub upstream_resolve: Duration,
     /// How long an upstream connection is kept without use.
     #[serde(with = "humantime_serde")]
     pub upstream_idle: Duration,
@@ -77,6 +88,12 @@ pub struct Timeouts {
     /// The longest wait before a client dials again.
     #[serde(with = "humantime_serde")]
     pub reconnect_max: Duration,
+    /// How long a request waits for a group that has just lost its last link.
+    #[serde(with = "humantime_serde")]
+    pub rejoin: Duration,
+    /// How often a client compares its pushed configuration with the server's.
+    #[serde(with = "humantime_serde")]
+    pub config_sync: Duration,
     /// How long exchanges in flight have to finish when a node stops.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
@@ -88,12 +105,15 @@ impl Default for Timeouts {
             response_head: Duration::from_secs(30),
             request_head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
+            upstream_resolve: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(60),
             heartbeat: Duration::from_secs(30),
             sweep: Duration::from_secs(30),
             stale: Duration::from_secs(60),
             reconnect_min: Duration::from_millis(250),
             reconnect_max: Duration::from_secs(10),
+            rejoin: Duration::from_secs(2),
+            config_sync: Duration::from_secs(30),
             drain: Duration::from_secs(30),
         }
     }

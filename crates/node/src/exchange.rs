@@ -72,7 +72,7 @@ impl Body for AnswerBody {
 /// [`Reply::Failed`], or what happened to the link.
 pub async fn ask<B>(
     link: &Link,
-    head: RequestHead,
+    head: &RequestHead,
     body: B,
     limits: Limits,
     deadline: Instant,
@@ -88,7 +88,7 @@ where
 
 async fn ask_within<B>(
     link: &Link,
-    head: RequestHead,
+    head: &RequestHead,
     mut body: B,
     limits: Limits,
     permit: ExchangePermit,
@@ -101,7 +101,7 @@ where
     let (mut send, mut recv) = link.open().await?;
     record.opened();
     let mut outbox = Outbox::new(limits);
-    outbox.request(&head).map_err(|_| Failure::HeadTooLarge)?;
+    outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
 
     let complete = if head.body == BodyKind::None {
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;

@@ -30,20 +30,22 @@
 //!
 //! Lowest first; a file uses only what stands above it (`just layers` checks):
 //!
-//! 1. [`settings`] what a node is told to do
-//! 2. [`meter`] what is counted
-//! 3. [`watch`] the exchanges in flight
-//! 4. [`access`] one exchange's record: counted and logged when it is dropped
-//! 5. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 6. [`body`] bodies on their way to and from a stream
-//! 7. [`link`] one authenticated QUIC connection
-//! 8. [`exchange`] `ask` and `answer`
-//! 9. [`registry`] who is connected
-//! 10. [`egress`] out to an upstream
-//! 11. [`ingress`] in from a visitor
-//! 12. [`session`] one link's life
-//! 13. [`admin`] what an operator sees and does
-//! 14. [`node`] wires and owns everything
+//! 1. [`credentials`] certificates and keys, and whom to trust
+//! 2. [`settings`] what a node is told to do
+//! 3. [`meter`] what is counted
+//! 4. [`watch`] the exchanges in flight
+//! 5. [`access`] one exchange's record: counted and logged when it is dropped
+//! 6. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 7. [`body`] bodies on their way to and from a stream
+//! 8. [`link`] one authenticated QUIC connection
+//! 9. [`exchange`] `ask` and `answer`
+//! 10. [`registry`] who is connected
+//! 11. [`egress`] out to an upstream
+//! 12. [`push`] rules that a server sends to its clients
+//! 13. [`ingress`] in from a visitor
+//! 14. [`session`] one link's life
+//! 15. [`admin`] what an operator sees and does
+//! 16. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -51,6 +53,7 @@
 //! a link's connection driver, its HTTP connections and the work on its streams then share one core, and
 //! datagrams are batched.
 
+pub mod credentials;
 pub mod settings;
 pub mod meter;
 pub mod watch;
@@ -61,6 +64,7 @@ pub mod link;
 pub mod exchange;
 pub mod registry;
 pub mod egress;
+pub mod push;
 pub mod ingress;
 pub mod session;
 pub mod admin;

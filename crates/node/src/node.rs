@@ -5,17 +5,21 @@ mod server;
 
 use std::{io, sync::Arc, time::Duration};
 
-use adit_core::route::Conflict;
+use adit_core::{route::Conflict, wire::codec::EncodeError};
 use quinn::Endpoint;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::{client::Client, server::Server};
+pub use self::{
+    client::{Client, ClientControl},
+    server::{Server, ServerControl},
+};
 use crate::{
     admin::{Admin, Handles},
+    credentials::TlsError,
     egress::service::EgressError,
     ingress::listener::BindError,
-    link::{listen::ListenError, tls::TlsError},
+    link::listen::ListenError,
 };
 
 /// How long the last packets of a node have to leave.
@@ -42,6 +46,9 @@ pub enum StartError {
     /// Ingress rules.
     #[error("ingress: {0}")]
     Ingress(#[from] Conflict),
+    /// What is pushed to clients.
+    #[error("groups: {0}")]
+    Push(#[from] EncodeError),
 }
 
 /// Runs `work` with the admin interface beside it, which is there until the work is done.

@@ -6,15 +6,19 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use adit_core::{
     group::{Carrier, Health, Member, Members},
     id::{Group, SessionId},
 };
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
     link::Link,
@@ -54,6 +58,16 @@ impl Registry {
     pub fn meters(&self) -> &Arc<Meters> {
         &self.meters
     }
+
+    /// Returns everybody who is in any group.
+    pub fn members(&self) -> Vec<(Group, Member<Link>)> {
+        let groups = self.groups();
+        let of = |group: &Arc<GroupLinks>| {
+            let members = group.members.load_full();
+            members.as_slice().iter().map(|member| (group.name.clone(), member.clone())).collect::<Vec<_>>()
+        };
+        groups.iter().flat_map(of).collect()
+    }
 }
 
 /// The links of one group. Joining and leaving publish a new snapshot; picking loads one and takes no lock.
@@ -63,9 +77,20 @@ pub struct GroupLinks {
     members: ArcSwap<Members<Link>>,
     /// Told at every join.
     joins: Notify,
+    /// When a link last left.
+    left_at: ArcSwapOption<Instant>,
     asked: Arc<Meter>,
     /// What links carried that are not members any more.
     departed: Departed,
+}
+
+/// A link that was picked.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    /// Its place in the group.
+    pub session: SessionId,
+    /// The link.
+    pub link: Link,
 }
 
 /// What links carried, below HTTP.
@@ -100,7 +125,14 @@ pub enum NoLink {
 
 impl GroupLinks {
     fn new(name: Group, asked: Arc<Meter>) -> Self {
-        Self { name, members: ArcSwap::default(), joins: Notify::new(), asked, departed: Departed::default() }
+        Self {
+            name,
+            members: ArcSwap::default(),
+            joins: Notify::new(),
+            left_at: ArcSwapOption::empty(),
+            asked,
+            departed: Departed::default(),
+        }
     }
 
     /// Adds a link, and leaves again when the returned guard is dropped.
@@ -134,25 +166,39 @@ impl GroupLinks {
             // Listens before it looks, so that no join falls in between.
             let mut join = pin!(self.joins.notified());
             join.as_mut().enable();
-            if self.pick().is_ok() {
+            if self.pick(None).is_ok() {
                 return;
             }
             join.await;
         }
     }
 
-    /// Picks the link for a new exchange.
+    /// Picks the link for a new exchange, and never the one to avoid.
     ///
     /// # Errors
     ///
     /// When there is none that takes one.
-    pub fn pick(&self) -> Result<Link, NoLink> {
+    pub fn pick(&self, avoid: Option<SessionId>) -> Result<Picked, NoLink> {
         let members = self.members.load();
-        match members.pick(fastrand::u64(..)) {
-            Some(member) => Ok(member.link.clone()),
+        match members.pick(fastrand::u64(..), avoid) {
+            Some(member) => Ok(Picked { session: member.session, link: member.link.clone() }),
             None if members.is_draining() => Err(NoLink::Draining),
             None => Err(NoLink::Absent),
         }
+    }
+
+    /// Returns whether a session is in the group.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.members.load().as_slice().iter().any(|member| member.session == session)
+    }
+
+    /// Waits for a link to join, up to `patience` after the last one left and to `deadline`. Cancel-safe.
+    ///
+    /// Returns at once where there never was one, or it left longer ago.
+    pub async fn rejoined(&self, patience: Duration, deadline: Instant) {
+        let Some(left_at) = self.left_at.load_full() else { return };
+        // Whether it worked is seen at the next pick.
+        let _ = timeout_at(deadline.min(*left_at + patience), self.joined()).await;
     }
 
     /// Returns how many links would be picked from.
@@ -220,5 +266,6 @@ impl Drop for Membership {
             self.group.departed.add(&member.link);
         }
         self.group.members.rcu(|members| members.leave(self.session));
+        self.group.left_at.store(Some(Arc::new(Instant::now())));
     }
 }

@@ -6,11 +6,14 @@ use adit_core::{
     group::Carrier,
     id::{Group, SessionId},
     limits::Limits,
-    wire::control::{Control, Drain, Heartbeat},
+    wire::{
+        config::ConfigVersion,
+        control::{ConfigOutcome, Control, Drain, Heartbeat},
+    },
 };
 use tokio::{
     task::JoinSet,
-    time::{self, Instant, MissedTickBehavior},
+    time::{self, Instant, MissedTickBehavior, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -20,27 +23,38 @@ use crate::{
     egress::service::{Egress, Origin},
     exchange,
     link::{
-        Close, Link,
+        Close, ConfigAck, Link,
         control::{ControlError, ControlStream},
         handshake::Joined,
     },
+    push::{self, Packed, Pushed, Wanted},
     stream::{RecvStream, SendStream},
 };
 
 /// How often a link's pulse is felt.
 const PULSE: Duration = Duration::from_millis(500);
 
-/// What a session does about heartbeats: the client sends them, the server misses them.
-#[derive(Clone, Copy, Debug)]
-pub enum Heartbeats {
-    /// Send one at every interval.
-    Send,
-    /// Look at every `sweep` whether there was none for `stale`.
-    Expect {
-        /// How often to look.
+/// How long a pushed configuration may take to arrive, once its stream is open.
+const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which side of the link a session is on: what it does about heartbeats and pushed configuration.
+#[derive(Clone, Debug)]
+pub enum Side {
+    /// The client's: sends heartbeats, applies what is pushed.
+    Client {
+        /// Where pushed rules go.
+        pushed: Arc<Pushed>,
+        /// How often to ask for what was missed.
+        config_sync: Duration,
+    },
+    /// The server's: misses heartbeats, pushes what the group's clients are to have.
+    Server {
+        /// How often to look for heartbeats.
         sweep: Duration,
-        /// How long is too long.
+        /// How long there may be none.
         stale: Duration,
+        /// What the client is to have.
+        wanted: Wanted,
     },
 }
 
@@ -60,6 +74,8 @@ pub struct Answering {
     pub group: Group,
     /// Where requests go.
     pub egress: Arc<Egress>,
+    /// What the peer has pushed.
+    pub pushed: Arc<Pushed>,
     /// Bounds.
     pub limits: Limits,
     /// How long the peer has when this node stops.
@@ -88,11 +104,11 @@ pub enum Ended {
 /// Runs a session until it ends, and closes its link.
 ///
 /// Dropped early, it leaves the link to be closed by the last handle to it.
-pub async fn run(joined: Joined, answering: Answering, heartbeats: Heartbeats, stopping: Stopping) -> Ended {
+pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Stopping) -> Ended {
     let Joined { link, control, heartbeat } = joined;
     let grace = answering.grace;
     let conversation =
-        Conversation { link: link.clone(), control, heartbeats, stopping, grace, farewell: Farewell::default() };
+        Conversation { link: link.clone(), control, side, stopping, grace, farewell: Farewell::default() };
     let ended = tokio::select! {
         ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
         error = answer_all(&link, &answering) => Ended::Lost(error),
@@ -133,8 +149,8 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
 }
 
 async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, limits, grace: _, recorder: _ } = answering;
-    let origin = Origin { group: &group, session, stream: send.id() };
+    let Answering { group, egress, pushed, limits, grace: _, recorder: _ } = answering;
+    let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
     let handle = |head, body| egress.call(head, body, origin);
     match exchange::answer(send, recv, limits, &mut record, handle).await {
         Ok(()) => record.completed(),
@@ -149,7 +165,7 @@ async fn answer_one(session: SessionId, answering: Answering, mut record: Record
 struct Conversation {
     link: Link,
     control: ControlStream,
-    heartbeats: Heartbeats,
+    side: Side,
     stopping: Stopping,
     grace: Duration,
     farewell: Farewell,
@@ -174,10 +190,18 @@ impl Conversation {
         let mut heard_at = start;
         let mut seq = 0;
         let mut pulse = ticker(PULSE);
-        let mut beat = ticker(match self.heartbeats {
-            Heartbeats::Send => heartbeat,
-            Heartbeats::Expect { sweep, .. } => sweep,
-        });
+        let (beat, sync) = match &self.side {
+            Side::Client { config_sync, .. } => (heartbeat, *config_sync),
+            Side::Server { sweep, .. } => (*sweep, *sweep),
+        };
+        let (mut beat, mut sync) = (ticker(beat), ticker(sync));
+        let mut wanted = match &self.side {
+            Side::Client { .. } => None,
+            Side::Server { wanted, .. } => Some(wanted.clone()),
+        };
+        if let Some(wanted) = &mut wanted {
+            wanted.mark_changed();
+        }
         loop {
             let Farewell { told, heard, told_drained, heard_drained } = self.farewell;
             let link = self.link.clone();
@@ -188,16 +212,24 @@ impl Conversation {
                     }
                 }
                 _ = pulse.tick() => self.link.feel_pulse(start.elapsed()),
-                _ = beat.tick() => match self.heartbeats {
-                    Heartbeats::Send => {
+                _ = beat.tick() => match &self.side {
+                    Side::Client { .. } => {
                         self.send(&Control::Heartbeat(Heartbeat { seq, in_flight: self.link.in_flight() })).await?;
                         seq += 1;
                     }
-                    Heartbeats::Expect { stale, .. } if heard_at.elapsed() > stale => {
+                    Side::Server { stale, .. } if heard_at.elapsed() > *stale => {
                         return Ok(Ended::Stale(heard_at.elapsed()));
                     }
-                    Heartbeats::Expect { .. } => {}
+                    Side::Server { .. } => {}
                 },
+                _ = sync.tick() => {
+                    if let Side::Client { pushed, .. } = &self.side {
+                        let have = pushed.seen();
+                        self.send(&Control::ConfigSync { have }).await?;
+                    }
+                }
+                packed = changed(&mut wanted) => self.push(packed).await?,
+                stream = link.accept_push() => self.apply(stream.map_err(Ended::Lost)?).await?,
                 () = self.stopping.started.cancelled(), if !told => {
                     self.farewell.told = true;
                     let grace_ms = u32::try_from(self.grace.as_millis()).unwrap_or(u32::MAX);
@@ -214,6 +246,28 @@ impl Conversation {
         }
     }
 
+    /// Pushes a configuration to the client; the server's side.
+    async fn push(&mut self, packed: Packed) -> Result<(), Ended> {
+        tracing::debug!(version = %packed.version, "pushing configuration");
+        let pushed = self.link.push(packed.frame).await;
+        pushed.map_err(|error| self.broken(&error.into()))
+    }
+
+    /// Applies what the server has pushed; the client's side.
+    async fn apply(&mut self, stream: RecvStream) -> Result<(), Ended> {
+        let Side::Client { pushed, .. } = &self.side else {
+            return Err(Ended::Protocol("it pushed configuration to a server".into()));
+        };
+        let push = match timeout(PUSH_TIMEOUT, push::read(stream)).await {
+            Ok(read) => read.map_err(|error| self.broken(&error.into()))?,
+            Err(_) => return Err(Ended::Protocol("its pushed configuration took too long".into())),
+        };
+        let version = push.version;
+        let outcome = pushed.apply(push);
+        self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
+        self.send(&Control::ConfigAck { version, outcome }).await
+    }
+
     /// Takes in one message, and returns it where it is not dealt with here.
     async fn receive(&mut self, message: Result<Option<Control>, ControlError>) -> Result<Option<Control>, Ended> {
         let message = match message {
@@ -223,11 +277,17 @@ impl Conversation {
         };
         match &message {
             Control::Heartbeat(_) => {
-                if let Heartbeats::Expect { .. } = self.heartbeats {
+                if let Side::Server { .. } = self.side {
                     self.send(&message).await?;
                 }
                 return Ok(Some(message));
             }
+            Control::ConfigSync { have } => {
+                if let Some(packed) = self.missing(*have) {
+                    self.push(packed).await?;
+                }
+            }
+            Control::ConfigAck { version, outcome } => self.acknowledged(*version, outcome),
             Control::Drain(drain) => {
                 tracing::info!(reason = drain.reason, grace_ms = drain.grace_ms, "peer drains");
                 self.link.drain();
@@ -238,6 +298,21 @@ impl Conversation {
             Control::StreamOpenResponse(_) => return Err(Ended::Protocol("it answered twice".into())),
         }
         Ok(None)
+    }
+
+    /// Takes down what the client did with a configuration.
+    fn acknowledged(&self, version: ConfigVersion, outcome: &ConfigOutcome) {
+        match outcome {
+            ConfigOutcome::Applied => tracing::info!(%version, "client applied its configuration"),
+            ConfigOutcome::Rejected { why } => tracing::warn!(%version, why, "client refused its configuration"),
+        }
+        self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
+    }
+
+    /// Returns the configuration that the client should have and has not.
+    fn missing(&self, have: Option<ConfigVersion>) -> Option<Packed> {
+        let Side::Server { wanted, .. } = &self.side else { return None };
+        wanted.borrow().clone().filter(|packed| Some(packed.version) != have)
     }
 
     async fn send(&mut self, message: &Control) -> Result<(), Ended> {
@@ -251,6 +326,18 @@ impl Conversation {
             None => Ended::Protocol(error.to_string()),
         }
     }
+}
+
+/// Waits for the next configuration to push. Never returns where there is nothing to push. Cancel-safe.
+async fn changed(wanted: &mut Option<Wanted>) -> Packed {
+    if let Some(wanted) = wanted {
+        while wanted.changed().await.is_ok() {
+            if let Some(packed) = wanted.borrow_and_update().clone() {
+                return packed;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Ticks at every `period`, the first time after one.

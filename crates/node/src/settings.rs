@@ -1,16 +1,27 @@
 //! What a node is told to do: every value parsed, every reference resolved.
 
-use std::{collections::HashMap, fmt, net::SocketAddr, str::FromStr};
+pub mod resolve;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+    time::Duration,
+};
 
 use adit_core::{
+    balance::policy::Policy,
     id::Group,
     limits::{Limits, Timeouts},
-    route::{BadPattern, HostPattern, PathPrefix, Pattern},
+    route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
+    wire::config::ConfigPush,
 };
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
-use rustls::RootCertStore;
+use rustls::{RootCertStore, pki_types::ServerName};
 
-use crate::link::tls::Credentials;
+use crate::credentials::Credentials;
 
 /// Everything a server needs.
 #[derive(Debug)]
@@ -74,6 +85,8 @@ pub struct TunnelConnect {
     pub credentials: Credentials,
     /// The group to join.
     pub group: Group,
+    /// What a pushed configuration may make this client dial.
+    pub allow: Allow,
 }
 
 /// A listener for HTTP/1.1 and h2c on one port.
@@ -120,6 +133,8 @@ pub struct IngressRule {
     pub pattern: Pattern,
     /// Who answers them.
     pub group: Group,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 /// One group.
@@ -127,6 +142,8 @@ pub struct IngressRule {
 pub struct GroupSettings {
     /// Patterns of the certificate names that may join; `*` stands for any run of characters.
     pub clients: Vec<String>,
+    /// What is pushed to its clients.
+    pub push: Option<ConfigPush>,
 }
 
 /// Requests → upstreams, and the upstreams.
@@ -147,8 +164,8 @@ pub struct EgressRule {
     pub groups: Option<Vec<Group>>,
     /// The name of the upstream.
     pub upstream: String,
-    /// The `Host` that the upstream sees, where it is not the visitor's.
-    pub set_host: Option<String>,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 /// A named set of backend servers.
@@ -156,8 +173,35 @@ pub struct EgressRule {
 pub struct UpstreamSettings {
     /// The servers; at least one.
     pub servers: Vec<ServerUrl>,
+    /// How to choose among them.
+    pub policy: Policy,
     /// Who signs the certificates of `https://` servers, where it is not whom the system trusts.
     pub roots: Option<RootCertStore>,
+    /// The name in the certificates of `https://` servers, where it is not their host.
+    pub server_name: Option<ServerName<'static>>,
+    /// How to check the servers, besides what requests show.
+    pub check: Option<HealthCheck>,
+    /// The most connections to a server that are kept without use.
+    pub idle_connections_max: usize,
+}
+
+impl UpstreamSettings {
+    /// Makes settings in which everything but the servers is the default.
+    pub fn new(servers: Vec<ServerUrl>) -> Self {
+        let idle_connections_max = Limits::default().idle_connections_max;
+        Self { servers, policy: Policy::default(), roots: None, server_name: None, check: None, idle_connections_max }
+    }
+}
+
+/// A `GET` that a healthy server answers with a status of 2xx or 3xx.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// What to ask for.
+    pub path: PathAndQuery,
+    /// How long to wait between two checks; more than 0.
+    pub interval: Duration,
+    /// How long the answer may take.
+    pub timeout: Duration,
 }
 
 /// Makes a pattern of the `host` and `path` of a rule, either of which may be left out.
@@ -192,9 +236,8 @@ impl FromStr for HostPort {
         let bad = || BadHostPort(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
-        let parsed = adit_core::http::host::Host::parse(host).map_err(|_| bad())?;
         // `a:1:2` ends in a port, and so does what is left of it.
-        if parsed.port.is_some() {
+        if adit_core::http::host::Host::parse(host).map_err(|_| bad())?.port.is_some() {
             return Err(bad());
         }
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -211,6 +254,43 @@ impl fmt::Display for HostPort {
             return write!(f, "[{}]:{}", self.host, self.port);
         }
         write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What a pushed configuration may make a client dial: nothing, unless it is named here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allow(Vec<Allowed>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    Host(HostPort),
+    Network(IpNet, u16),
+}
+
+impl Allow {
+    /// Adds `host:port` or `network/bits:port`.
+    ///
+    /// # Errors
+    ///
+    /// When the text is neither.
+    pub fn add(&mut self, text: &str) -> Result<(), BadHostPort> {
+        let network = text.rsplit_once(':').and_then(|(network, port)| {
+            Some(Allowed::Network(network.replace(['[', ']'], "").parse().ok()?, port.parse().ok()?))
+        });
+        self.0.push(match network {
+            Some(network) => network,
+            None => Allowed::Host(text.parse()?),
+        });
+        Ok(())
+    }
+
+    /// Returns whether `address` is named: as it stands, or by a network that its host, an IP address, is in.
+    pub fn permits(&self, address: &HostPort) -> bool {
+        let ip = address.host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+        self.0.iter().any(|allowed| match allowed {
+            Allowed::Host(host) => host.host.eq_ignore_ascii_case(&address.host) && host.port == address.port,
+            Allowed::Network(network, port) => *port == address.port && ip.is_some_and(|ip| network.contains(&ip)),
+        })
     }
 }
 
@@ -299,6 +379,27 @@ mod tests {
         ] {
             assert_eq!(AdminEntry::new(address.parse().unwrap()).is_ok(), local, "{address}");
         }
+    }
+
+    #[test]
+    fn a_push_may_dial_what_is_named_and_nothing_else() {
+        let mut allow = Allow::default();
+        for text in ["127.0.0.1:3000", "db.internal:5432", "10.0.0.0/8:80", "[2001:db8::]/32:443"] {
+            allow.add(text).unwrap();
+        }
+        for (address, permitted) in [
+            ("127.0.0.1:3000", true),
+            ("127.0.0.1:3001", false),
+            ("DB.internal:5432", true),
+            ("x.internal:5432", false),
+            ("10.1.2.3:80", true),
+            ("11.1.2.3:80", false),
+            ("[2001:db8::5]:443", true),
+        ] {
+            assert_eq!(allow.permits(&address.parse().unwrap()), permitted, "{address}");
+        }
+        assert!(!Allow::default().permits(&"127.0.0.1:3000".parse().unwrap()));
+        assert!(allow.add("10.0.0.0/8").is_err());
     }
 
     #[test]

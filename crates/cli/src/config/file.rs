@@ -1,8 +1,11 @@
 //! What stands in a configuration file, as it stands there.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use adit_core::limits::{Limits, Timeouts};
+use adit_core::{
+    limits::{Limits, Timeouts},
+    wire::config::{EgressRule, FieldEdits, Upstream},
+};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -90,6 +93,9 @@ pub struct TunnelConnect {
     pub key: PathBuf,
     /// The group to join.
     pub group: String,
+    /// What a pushed configuration may make this client dial: `HOST:PORT` or `NETWORK/BITS:PORT`.
+    #[serde(default)]
+    pub allow: Vec<String>,
 }
 
 /// A string or a list of strings.
@@ -131,32 +137,22 @@ pub struct IngressRule {
     pub path: Option<String>,
     /// Who answers.
     pub group: String,
-}
-
-/// `[[egress]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EgressRule {
-    /// Exact, `*.example.com`, or any.
-    pub host: Option<String>,
-    /// A prefix on segment boundaries.
-    pub path: Option<String>,
-    /// Whose requests; any group's where it is left out.
-    pub groups: Option<Vec<String>>,
-    /// The name of the upstream.
-    pub upstream: String,
-    /// The `Host` that the upstream sees.
+    /// From the request to the head of its response.
+    #[serde(default, with = "humantime_serde")]
+    pub timeout: Option<Duration>,
+    /// The `Host` that goes on.
     pub set_host: Option<String>,
-}
-
-/// `[upstreams.NAME]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `http://host:port`, `https://host:port` or `h2c://host:port`.
-    pub servers: Vec<String>,
-    /// PEM: who signs the certificates of `https://` servers; whom the system trusts where it is left out.
-    pub ca_file: Option<PathBuf>,
+    /// Removes `path` from what goes on.
+    #[serde(default)]
+    pub strip_prefix: bool,
+    /// Changes to the fields of the request.
+    #[serde(default)]
+    pub request_headers: FieldEdits,
+    /// Changes to the fields of the response.
+    #[serde(default)]
+    pub response_headers: FieldEdits,
+    /// How often a request is tried again elsewhere.
+    pub retries: Option<u32>,
 }
 
 /// `[groups.NAME]`.
@@ -165,4 +161,10 @@ pub struct Upstream {
 pub struct Group {
     /// Certificate names that may join, with `*` for any run of characters.
     pub clients: Vec<String>,
+    /// Pushed to the group's clients: requests → upstream.
+    #[serde(default)]
+    pub egress: Vec<EgressRule>,
+    /// Pushed to the group's clients: the upstreams that those rules name.
+    #[serde(default)]
+    pub upstreams: BTreeMap<String, Upstream>,
 }

@@ -35,7 +35,7 @@ impl Located {
         let text = fs::read_to_string(path).map_err(|error| failed(None, format!("cannot read it: {error}")))?;
         let document = ImDocument::parse(text.clone()).map_err(|error| {
             let line = error.span().map(|span| line_of(&text, span.start));
-            failed(line, format!("not TOML: {}", error.message()))
+            failed(line, format!("not TOML: {}", error.message().replace('\n', ", ")))
         })?;
         Ok(Self { path: path.to_owned(), document })
     }

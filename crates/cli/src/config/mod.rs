@@ -6,7 +6,7 @@ mod resolve;
 
 use std::path::{Path, PathBuf};
 
-use adit_node::settings::{ClientSettings, ServerSettings};
+use adit_node::settings::{ClientSettings, ServerSettings, resolve::ResolveError};
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
@@ -56,7 +56,7 @@ pub enum Settings {
 /// When the file is missing or malformed, or a value is unknown or wrong.
 pub fn server(path: &Path, base: &Path) -> Result<ServerSettings, ConfigError> {
     let (file, located) = load::<ServerFile>(path)?;
-    resolve::server(file, &located, base)
+    resolve::server(file, base).map_err(|error| place(&located, error))
 }
 
 /// Loads the configuration of a client. Relative paths in it start at `base`.
@@ -66,7 +66,7 @@ pub fn server(path: &Path, base: &Path) -> Result<ServerSettings, ConfigError> {
 /// When the file is missing or malformed, or a value is unknown or wrong.
 pub fn client(path: &Path, base: &Path) -> Result<ClientSettings, ConfigError> {
     let (file, located) = load::<ClientFile>(path)?;
-    resolve::client(file, &located, base)
+    resolve::client(file, base).map_err(|error| place(&located, error))
 }
 
 /// Loads a configuration of the kind that its `[tunnel]` shows.
@@ -80,6 +80,15 @@ pub fn either(path: &Path, base: &Path) -> Result<Settings, ConfigError> {
         return Ok(Settings::Client(Box::new(client(path, base)?)));
     }
     Ok(Settings::Server(Box::new(server(path, base)?)))
+}
+
+/// Finds the lines of what is wrong.
+fn place(located: &Located, error: ResolveError) -> ConfigError {
+    let placed = located.error(&error.key, error.problem);
+    let Some(other) = error.other else { return placed };
+    let other = located.error(&other, "");
+    let line = other.line.map(|line| format!(" on line {line}")).unwrap_or_default();
+    ConfigError { problem: format!("{}; the other one is {}{line}", placed.problem, other.key), ..placed }
 }
 
 fn load<'a, T: Deserialize<'a>>(path: &Path) -> Result<(T, Located), ConfigError> {

@@ -1,61 +1,69 @@
 //! From a file as it stands to settings in which every value is parsed and every reference leads somewhere.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Display,
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use adit_core::{
+    id,
     limits::{Limits, Timeouts},
-    route::{Pattern, RouteTable},
+    route::{RuleOptions, options},
+    wire::config::{ConfigPush, GroupConfig},
 };
 use adit_node::{
-    link::tls::{self, Credentials},
+    credentials::{self, Credentials, TlsError},
     settings::{
-        AdminEntry, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
-        ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, TunnelConnect, TunnelListen,
+        resolve::{self, At, ResolveError},
     },
 };
 
-use super::{
-    ConfigError,
-    file::{self, ClientFile, OneOrMany, ServerFile},
-    locate::Located,
+use super::file::{
+    AdminEntry as AdminFile, ClientFile, Group, HttpEntry as HttpFile, IngressRule as IngressFile, OneOrMany,
+    ServerFile,
 };
 
-pub(super) fn server(file: ServerFile, located: &Located, base: &Path) -> Result<ServerSettings, ConfigError> {
-    let at = At { located, key: Vec::new() };
-    let credentials = credentials(&at.key("tunnel"), base, &file.tunnel.cert, &file.tunnel.key)?;
+type Groups = HashMap<id::Group, GroupSettings>;
+
+pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, ResolveError> {
+    let at = At::default();
+    let tunnel = at.key("tunnel");
     let client_ca = base.join(&file.tunnel.client_ca);
-    let client_roots = at.key("tunnel").key("client_ca").check(tls::roots_from_file(&client_ca))?;
-    let groups = groups(&at.key("groups"), file.groups)?;
-    let ingress = ingress(&at.key("ingress"), file.ingress, &groups)?;
-    let egress = egress(&at, base, file.egress, file.upstreams)?;
+    let mut groups = Groups::new();
+    for (name, group) in file.groups {
+        let at = at.key("groups").key(&name);
+        groups.insert(at.check(name.parse())?, resolve_group(&at, group)?);
+    }
     check_bounds(&at, &file.limits, &file.timeouts)?;
     Ok(ServerSettings {
-        tunnel: TunnelListen { listen: file.tunnel.listen, credentials, client_roots },
+        tunnel: TunnelListen {
+            listen: file.tunnel.listen,
+            credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
+            client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
+        },
         http: file.http.map(http),
-        ingress,
+        ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
-        egress,
+        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
 }
 
-pub(super) fn client(file: ClientFile, located: &Located, base: &Path) -> Result<ClientSettings, ConfigError> {
-    let at = At { located, key: Vec::new() };
-    let tunnel = tunnel_connect(&at.key("tunnel"), base, file.tunnel)?;
-    let egress = egress(&at, base, file.egress, file.upstreams)?;
+pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, ResolveError> {
+    let at = At::default();
     check_bounds(&at, &file.limits, &file.timeouts)?;
-    let admin = admin(&at.key("admin"), file.admin)?;
-    let (http, limits, timeouts) = (file.http.map(http), file.limits, file.timeouts);
-    Ok(ClientSettings { tunnel, http, egress, admin, limits, timeouts })
+    Ok(ClientSettings {
+        tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
+        http: file.http.map(http),
+        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
+        admin: admin(&at.key("admin"), file.admin)?,
+        limits: file.limits,
+        timeouts: file.timeouts,
+    })
 }
 
-fn tunnel_connect(at: &At<'_>, base: &Path, tunnel: file::TunnelConnect) -> Result<TunnelConnect, ConfigError> {
+fn tunnel_connect(at: &At, base: &Path, tunnel: super::file::TunnelConnect) -> Result<TunnelConnect, ResolveError> {
     let targets = match tunnel.connect {
         OneOrMany::One(target) => vec![(at.key("connect"), target)],
         OneOrMany::Many(targets) => {
@@ -67,130 +75,85 @@ fn tunnel_connect(at: &At<'_>, base: &Path, tunnel: file::TunnelConnect) -> Resu
         connect.push(at.check(target.parse::<HostPort>())?);
     }
     let Some(first) = connect.first() else { return Err(at.key("connect").error("no address to connect to")) };
+    let mut allow = Allow::default();
+    for (index, text) in (0..).zip(&tunnel.allow) {
+        at.key("allow").index(index).check(allow.add(text))?;
+    }
     Ok(TunnelConnect {
         server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
-        roots: at.key("ca").check(tls::roots_from_file(&base.join(&tunnel.ca)))?,
+        roots: at.key("ca").check(credentials::roots_from_file(&base.join(&tunnel.ca)))?,
         credentials: credentials(at, base, &tunnel.cert, &tunnel.key)?,
         group: at.key("group").check(tunnel.group.parse())?,
+        allow,
         connect,
     })
 }
 
-fn credentials(at: &At<'_>, base: &Path, cert: &Path, key: &Path) -> Result<Credentials, ConfigError> {
+fn credentials(at: &At, base: &Path, cert: &Path, key: &Path) -> Result<Credentials, ResolveError> {
     let (cert, key) = (base.join(cert), base.join(key));
     Credentials::from_files(&cert, &key).map_err(|error| {
         // The key is named where the key is to blame.
         let name = match &error {
-            tls::TlsError::Read { path, .. } if *path == key => "key",
-            tls::TlsError::Pem { path, .. } if *path == key => "key",
-            tls::TlsError::Read { .. } => "cert",
-            tls::TlsError::Pem { .. } => "cert",
-            tls::TlsError::Unusable { .. } => "cert",
+            TlsError::Read { path, .. } if *path == key => "key",
+            TlsError::Pem { path, .. } if *path == key => "key",
+            TlsError::Read { .. } => "cert",
+            TlsError::Pem { .. } => "cert",
+            TlsError::Unusable { .. } => "cert",
         };
         at.key(name).error(error)
     })
 }
 
-fn groups(
-    at: &At<'_>,
-    groups: BTreeMap<String, file::Group>,
-) -> Result<HashMap<adit_core::id::Group, GroupSettings>, ConfigError> {
-    let mut resolved = HashMap::new();
-    for (name, group) in groups {
-        let at = at.key(&name);
-        resolved.insert(at.check(name.parse())?, GroupSettings { clients: group.clients });
+fn resolve_group(at: &At, group: Group) -> Result<GroupSettings, ResolveError> {
+    let Group { clients, egress, upstreams } = group;
+    if egress.is_empty() && upstreams.is_empty() {
+        return Ok(GroupSettings { clients, push: None });
     }
-    Ok(resolved)
+    // What no client could apply is told here and not by each of them.
+    let no_files = |_: &Path| Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });
+    resolve::egress(at, egress.clone(), upstreams.clone(), no_files)?;
+    let push: ConfigPush = at.check(GroupConfig { egress, upstreams }.push())?;
+    Ok(GroupSettings { clients, push: Some(push) })
 }
 
-fn ingress(
-    at: &At<'_>,
-    rules: Vec<file::IngressRule>,
-    groups: &HashMap<adit_core::id::Group, GroupSettings>,
-) -> Result<Vec<IngressRule>, ConfigError> {
+fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<IngressRule>, ResolveError> {
     let mut resolved = Vec::new();
     for (index, rule) in (0..).zip(rules) {
         let at = at.index(index);
-        let pattern = rule_pattern(&at, rule.host.as_deref(), rule.path.as_deref())?;
-        let group: adit_core::id::Group = at.key("group").check(rule.group.parse())?;
+        let pattern = resolve::rule_pattern(&at, rule.host.as_deref(), rule.path.as_deref())?;
+        let group: id::Group = at.key("group").check(rule.group.parse())?;
         if !groups.contains_key(&group) {
             return Err(at.key("group").error(format!("there is no [groups.{group}]")));
         }
-        resolved.push(IngressRule { pattern, group });
+        let options = RuleOptions {
+            timeout: rule.timeout,
+            set_host: resolve::set_host(&at, rule.set_host)?,
+            strip_prefix: rule.strip_prefix,
+            request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
+            response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
+            retries: rule.retries.unwrap_or(options::RETRIES),
+        };
+        resolved.push(IngressRule { pattern, group, options });
     }
-    check_conflicts(at, resolved.iter().map(|rule| &rule.pattern))?;
+    resolve::check_conflicts(at, resolved.iter().map(|rule| &rule.pattern))?;
     Ok(resolved)
 }
 
 fn egress(
-    at: &At<'_>,
     base: &Path,
-    rules: Vec<file::EgressRule>,
-    upstreams: BTreeMap<String, file::Upstream>,
-) -> Result<EgressSettings, ConfigError> {
-    let upstreams = resolve_upstreams(&at.key("upstreams"), base, upstreams)?;
-    let at = at.key("egress");
-    let mut resolved = Vec::new();
-    for (index, rule) in (0..).zip(rules) {
-        let at = at.index(index);
-        let pattern = rule_pattern(&at, rule.host.as_deref(), rule.path.as_deref())?;
-        if !upstreams.contains_key(&rule.upstream) {
-            return Err(at.key("upstream").error(format!("there is no [upstreams.{}]", rule.upstream)));
-        }
-        let mut groups = None;
-        for (index, group) in (0..).zip(rule.groups.unwrap_or_default()) {
-            let group = at.key("groups").index(index).check(group.parse())?;
-            groups.get_or_insert_with(Vec::new).push(group);
-        }
-        if let Some(host) = &rule.set_host {
-            at.key("set_host").check(adit_core::http::host::Host::parse(host))?;
-        }
-        resolved.push(EgressRule { pattern, groups, upstream: rule.upstream, set_host: rule.set_host });
+    rules: Vec<adit_core::wire::config::EgressRule>,
+    upstreams: std::collections::BTreeMap<String, adit_core::wire::config::Upstream>,
+    limits: &Limits,
+) -> Result<EgressSettings, ResolveError> {
+    let read_roots = |path: &Path| credentials::roots_from_file(&base.join(path));
+    let mut egress = resolve::egress(&At::default(), rules, upstreams, read_roots)?;
+    for upstream in egress.upstreams.values_mut() {
+        upstream.idle_connections_max = limits.idle_connections_max;
     }
-    check_conflicts(&at, resolved.iter().map(|rule| &rule.pattern))?;
-    Ok(EgressSettings { rules: resolved, upstreams })
+    Ok(egress)
 }
 
-fn resolve_upstreams(
-    at: &At<'_>,
-    base: &Path,
-    upstreams: BTreeMap<String, file::Upstream>,
-) -> Result<HashMap<String, UpstreamSettings>, ConfigError> {
-    let mut resolved = HashMap::new();
-    for (name, upstream) in upstreams {
-        let at = at.key(&name);
-        let mut servers = Vec::new();
-        for (index, server) in (0..).zip(upstream.servers) {
-            servers.push(at.key("servers").index(index).check(server.parse())?);
-        }
-        if servers.is_empty() {
-            return Err(at.key("servers").error("at least one server is needed"));
-        }
-        let roots = upstream.ca_file.map(|path| at.key("ca_file").check(tls::roots_from_file(&base.join(path))));
-        resolved.insert(name, UpstreamSettings { servers, roots: roots.transpose()? });
-    }
-    Ok(resolved)
-}
-
-fn rule_pattern(at: &At<'_>, host: Option<&str>, path: Option<&str>) -> Result<Pattern, ConfigError> {
-    pattern(host, path).map_err(|error| {
-        let key = match &error {
-            adit_core::route::BadPattern::Host(_) => "host",
-            adit_core::route::BadPattern::Path(_) => "path",
-        };
-        at.key(key).error(error)
-    })
-}
-
-fn check_conflicts<'a>(at: &At<'_>, patterns: impl Iterator<Item = &'a Pattern>) -> Result<(), ConfigError> {
-    let table = RouteTable::new(patterns.map(|pattern| (pattern.clone(), ())));
-    let Err(conflict) = table else { return Ok(()) };
-    let first = at.index(conflict.first).error("");
-    let place = first.line.map(|line| format!(" on line {line}")).unwrap_or_default();
-    Err(at.index(conflict.second).error(format!("{conflict}; the other one is {}{place}", first.key)))
-}
-
-fn check_bounds(at: &At<'_>, limits: &Limits, timeouts: &Timeouts) -> Result<(), ConfigError> {
+fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), ResolveError> {
     let (limits_at, timeouts_at) = (at.key("limits"), at.key("timeouts"));
     for (key, value) in [
         ("head_bytes_max", limits.head_bytes_max),
@@ -208,6 +171,7 @@ fn check_bounds(at: &At<'_>, limits: &Limits, timeouts: &Timeouts) -> Result<(),
         ("connect", timeouts.connect),
         ("heartbeat", timeouts.heartbeat),
         ("sweep", timeouts.sweep),
+        ("config_sync", timeouts.config_sync),
         ("reconnect_min", timeouts.reconnect_min),
     ] {
         if value.is_zero() {
@@ -223,36 +187,10 @@ fn check_bounds(at: &At<'_>, limits: &Limits, timeouts: &Timeouts) -> Result<(),
     Ok(())
 }
 
-fn http(entry: file::HttpEntry) -> HttpEntry {
+fn http(entry: HttpFile) -> HttpEntry {
     HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
 }
 
-fn admin(at: &At<'_>, entry: Option<file::AdminEntry>) -> Result<Option<AdminEntry>, ConfigError> {
+fn admin(at: &At, entry: Option<AdminFile>) -> Result<Option<AdminEntry>, ResolveError> {
     entry.map(|entry| at.key("listen").check(AdminEntry::new(entry.listen))).transpose()
-}
-
-/// A place in a configuration.
-struct At<'a> {
-    located: &'a Located,
-    key: Vec<String>,
-}
-
-impl<'a> At<'a> {
-    fn key(&self, name: &str) -> At<'a> {
-        let mut key = self.key.clone();
-        key.push(name.to_owned());
-        At { located: self.located, key }
-    }
-
-    fn index(&self, index: usize) -> At<'a> {
-        self.key(&index.to_string())
-    }
-
-    fn error(&self, problem: impl Display) -> ConfigError {
-        self.located.error(&self.key, problem)
-    }
-
-    fn check<T, E: Display>(&self, result: Result<T, E>) -> Result<T, ConfigError> {
-        result.map_err(|error| self.error(error))
-    }
 }

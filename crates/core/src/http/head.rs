@@ -25,7 +25,8 @@ pub struct Entry {
 /// Turns a parsed request into the head that crosses the tunnel.
 ///
 /// There is one view of it from here on: whatever could be read in two ways is refused. `request_id` makes
-/// an id for a request that brought none worth keeping, `random` the ids of a trace for one that is in none.
+/// an id for a request that brought none worth keeping, `random` the ids of a trace for one that is in none. How
+/// long the asker waits, `remaining_ms`, is not known yet and 0.
 ///
 /// # Errors
 ///
@@ -36,7 +37,6 @@ pub fn from_visitor(
     body: BodyKind,
     entry: Entry,
     limits: &Limits,
-    remaining_ms: u32,
     request_id: impl FnOnce() -> HeaderValue,
     random: impl FnOnce() -> [u8; trace::RANDOM_BYTES],
 ) -> Result<RequestHead, Failure> {
@@ -66,7 +66,7 @@ pub fn from_visitor(
         headers,
         body,
         visitor: entry.visitor,
-        remaining_ms,
+        remaining_ms: 0,
     })
 }
 
@@ -124,7 +124,7 @@ mod tests {
         let entry = Entry { visitor: ([192, 0, 2, 1], 9).into(), scheme: Scheme::Http, trusted: false };
         let made = || HeaderValue::from_static("made");
         let random = || [1; trace::RANDOM_BYTES];
-        from_visitor(request.into_parts().0, BodyKind::None, entry, &Limits::default(), 1_000, made, random)
+        from_visitor(request.into_parts().0, BodyKind::None, entry, &Limits::default(), made, random)
     }
 
     fn get(uri: &str) -> request::Builder {

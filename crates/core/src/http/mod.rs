@@ -1,5 +1,6 @@
 //! What a request may look like, and what leaves of it.
 
+pub mod edit;
 pub mod forwarded;
 pub mod head;
 pub mod headers;

@@ -1,7 +1,11 @@
 //! Host and path → target, for ingress rules and egress rules alike.
 
+pub mod explain;
+pub mod options;
 pub mod pattern;
 pub mod table;
 
+pub use explain::Verdict;
+pub use options::RuleOptions;
 pub use pattern::{BadPattern, HostPattern, PathPrefix, Pattern};
 pub use table::{Conflict, RouteTable};

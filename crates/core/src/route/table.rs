@@ -51,7 +51,7 @@ impl<T> RouteTable<T> {
     /// `host` and `path` are in normal form: [`crate::http::host::Host::name`] and
     /// [`crate::http::path::normalise`].
     pub fn find(&self, host: &str, path: &str) -> Option<&T> {
-        let rule = self.find_rule(host, path)?;
+        let rule = self.find_number(host, path)?;
         Some(&self.rules.get(rule)?.1)
     }
 
@@ -60,7 +60,8 @@ impl<T> RouteTable<T> {
         &self.rules
     }
 
-    fn find_rule(&self, host: &str, path: &str) -> Option<usize> {
+    /// Returns the number of the rule that takes a request, counting from 0 in the order in which they came.
+    pub fn find_number(&self, host: &str, path: &str) -> Option<usize> {
         let exact = self.exact.get(host).and_then(|paths| paths.find(path));
         if exact.is_some() {
             return exact;
@@ -141,6 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::route::explain::{host_fits, path_fits};
 
     fn pattern(host: &str, path: &str) -> Pattern {
         let host = if host == "*" { HostPattern::Any } else { HostPattern::parse(host).unwrap() };
@@ -201,18 +203,7 @@ mod tests {
 
     /// What the table must agree with: look at every rule.
     fn scan<'a>(rules: &'a [(Pattern, String)], host: &str, path: &str) -> Option<&'a String> {
-        let fits = |pattern: &Pattern| {
-            let prefix = pattern.path.as_str();
-            let host_fits = match &pattern.host {
-                HostPattern::Exact(name) => **name == *host,
-                HostPattern::Wildcard(name) => {
-                    host.strip_suffix(&**name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-                }
-                HostPattern::Any => true,
-            };
-            let rest = if prefix == "/" { Some("/") } else { path.strip_prefix(prefix) };
-            host_fits && path.starts_with('/') && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let fits = |pattern: &Pattern| host_fits(&pattern.host, host) && path_fits(&pattern.path, path);
         let rank = |pattern: &Pattern| {
             let host = match &pattern.host {
                 HostPattern::Exact(_) => (2, 0),

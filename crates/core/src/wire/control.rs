@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClientId, Group, SessionId};
+use crate::{
+    id::{ClientId, Group, SessionId},
+    wire::config::ConfigVersion,
+};
 
 /// One frame of the control stream, at most [`crate::limits::CONTROL_FRAME_BYTES_MAX`] long.
 ///
@@ -24,6 +27,33 @@ pub enum Control {
     /// Either way, once after the peer's `Drain`: the sender asks nothing more on this link and nothing that it
     /// asked is in flight. Who sent `Drain` may now close.
     Drained,
+    /// Client → server, at every sync interval: which pushed configuration it has. The server pushes when it is
+    /// another one.
+    ConfigSync {
+        /// The one that it has applied or refused last.
+        have: Option<ConfigVersion>,
+    },
+    /// Client → server: what became of a pushed configuration.
+    ConfigAck {
+        /// Which one.
+        version: ConfigVersion,
+        /// What became of it.
+        outcome: ConfigOutcome,
+    },
+}
+
+/// What a client did with a pushed configuration.
+///
+/// Append-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigOutcome {
+    /// It is in force.
+    Applied,
+    /// The one before stays in force.
+    Rejected {
+        /// What the operator of the server should know.
+        why: String,
+    },
 }
 
 /// The registration of a client.
@@ -134,6 +164,17 @@ mod tests {
         golden(&Control::Heartbeat(Heartbeat { seq: 1, in_flight: 2 }), b"\x03\x02\x01\x02");
         golden(&Control::Drain(Drain { reason: "bye".into(), grace_ms: 5 }), b"\x06\x03\x03bye\x05");
         golden(&Control::Drained, b"\x01\x04");
+    }
+
+    #[test]
+    fn config_messages_have_these_bytes() {
+        let version = crate::wire::config::GroupConfig::default().push().unwrap().version;
+        golden(&Control::ConfigSync { have: None }, b"\x02\x05\x00");
+        let rejected = Control::ConfigAck { version, outcome: ConfigOutcome::Rejected { why: "no".into() } };
+        let mut out = bytes::BytesMut::new();
+        encode(&rejected, CONTROL_FRAME_BYTES_MAX, &mut out).unwrap();
+        assert_eq!(out.len(), 1 + 1 + 16 + 1 + 3);
+        assert_eq!((&out[..2], &out[18..]), (&b"\x15\x06"[..], &b"\x01\x02no"[..]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The ALPN [`ALPN`] names the version. Enums are append-only; golden bytes in the tests fix every message.
 
 pub mod codec;
+pub mod config;
 pub mod control;
 pub mod exchange;
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Handles, guard, metrics,
-    view::{Config, EgressView, ExchangeView, GroupView, IngressView, LinkView, RulesView},
+    view::{Config, EgressView, ExchangeView, GroupView, IngressView, LinkView, RulesView, UpstreamView},
 };
 use crate::watch::Watch;
 
@@ -35,6 +35,7 @@ pub(super) fn router(handles: Arc<Handles>, watch: Arc<Watch>, stop: Cancellatio
         .route("/api/v1/links", get(links))
         .route("/api/v1/groups", get(groups))
         .route("/api/v1/rules", get(rules))
+        .route("/api/v1/upstreams", get(upstreams))
         .route("/api/v1/exchanges", get(exchanges))
         .route("/api/v1/config", get(config))
         .route("/api/v1/drain", post(drain))
@@ -49,7 +50,7 @@ async fn ready(State(Shared { handles, stop, .. }): State<Shared>) -> (StatusCod
         return (StatusCode::SERVICE_UNAVAILABLE, "draining");
     }
     match &handles.needs {
-        Some(links) if links.pick().is_err() => (StatusCode::SERVICE_UNAVAILABLE, "no link to a server"),
+        Some(links) if links.pick(None).is_err() => (StatusCode::SERVICE_UNAVAILABLE, "no link to a server"),
         Some(_) | None => (StatusCode::OK, "ready"),
     }
 }
@@ -75,10 +76,19 @@ async fn groups(State(Shared { handles, .. }): State<Shared>) -> Json<Vec<GroupV
 
 async fn rules(State(Shared { handles, .. }): State<Shared>) -> Json<RulesView> {
     let ingress = handles.ingress.as_ref().map(|ingress| ingress.rules()).unwrap_or_default();
-    Json(RulesView {
-        ingress: ingress.into_iter().map(IngressView::new).collect(),
-        egress: handles.egress.rules().into_iter().map(EgressView::new).collect(),
-    })
+    let mut egress = Vec::new();
+    for (origin, routes) in handles.ways_out() {
+        egress.extend(routes.rules().map(|rule| EgressView::new(origin, rule)));
+    }
+    Json(RulesView { ingress: ingress.iter().map(IngressView::new).collect(), egress })
+}
+
+async fn upstreams(State(Shared { handles, .. }): State<Shared>) -> Json<Vec<UpstreamView>> {
+    let mut upstreams = Vec::new();
+    for (origin, routes) in handles.ways_out() {
+        upstreams.extend(routes.upstreams().into_iter().map(|upstream| UpstreamView::new(origin, upstream)));
+    }
+    Json(upstreams)
 }
 
 /// The oldest first: what hangs is what is looked for.
@@ -89,7 +99,7 @@ async fn exchanges(State(Shared { watch, .. }): State<Shared>) -> Json<Vec<Excha
 }
 
 async fn config(State(Shared { handles, .. }): State<Shared>) -> Json<Config> {
-    Json(handles.config.clone())
+    Json(Config::clone(&handles.config.load()))
 }
 
 /// Does what SIGTERM does. The answer still goes out: this interface is the last to close.

@@ -7,6 +7,8 @@ mod view;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use adit_core::limits::{Limits, Timeouts};
+use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -21,11 +23,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::view::Config;
 use crate::{
-    egress::service::Egress,
+    egress::service::{Egress, Routes},
     ingress::{
         listener::{BindError, Listener},
         service::Ingress,
     },
+    push::Pushed,
     registry::{GroupLinks, Registry},
     settings::AdminEntry,
     watch::Watch,
@@ -52,10 +55,25 @@ pub struct Handles {
     pub ingress: Option<Arc<Ingress>>,
     /// The rules of the way out.
     pub egress: Arc<Egress>,
+    /// The rules that servers have pushed.
+    pub pushed: Vec<Arc<Pushed>>,
     /// On a client its links to servers, without which it is of no use; none on a server.
     pub needs: Option<Arc<GroupLinks>>,
     /// What the node was told.
-    pub config: Config,
+    pub config: ArcSwap<Config>,
+}
+
+impl Handles {
+    /// Shows other limits and waits from now on.
+    pub fn told(&self, limits: Limits, timeouts: Timeouts) {
+        self.config.rcu(|config| Config { limits, timeouts, ..Config::clone(config) });
+    }
+
+    /// Returns the rules of the way out in the order in which they are asked, and where each set comes from.
+    fn ways_out(&self) -> Vec<(&'static str, Arc<Routes>)> {
+        let own = [("own", self.egress.own())];
+        own.into_iter().chain(self.pushed.iter().map(|pushed| ("pushed", pushed.routes().load_full()))).collect()
+    }
 }
 
 /// An admin listener that is bound and does not serve yet.

@@ -6,11 +6,17 @@ use adit_core::{
     group::{Carrier, Health, Member},
     id::Group,
     limits::{Limits, Timeouts},
-    route::Pattern,
+    wire::control::ConfigOutcome,
 };
 use serde::Serialize;
 
-use crate::{link::Link, registry::GroupLinks, settings::EgressRule, watch::Shown};
+use crate::{
+    egress::upstream::{ServerSnapshot, Upstream},
+    link::{ConfigAck, Link},
+    registry::GroupLinks,
+    settings::{EgressRule, IngressRule},
+    watch::Shown,
+};
 
 /// What a node was told: where it listens and what it allows. Holds no secrets.
 #[derive(Clone, Debug, Serialize)]
@@ -50,6 +56,28 @@ pub(super) struct LinkView {
     sent_packets: u64,
     lost_packets: u64,
     since_unix_ms: u64,
+    /// What became of the configuration that was pushed last; null where none was.
+    config: Option<ConfigAckView>,
+}
+
+/// What a client did with a pushed configuration.
+#[derive(Debug, Serialize)]
+struct ConfigAckView {
+    version: String,
+    /// Whether it is in force.
+    applied: bool,
+    /// Why it is not.
+    why: Option<String>,
+}
+
+impl ConfigAckView {
+    fn new(ack: &ConfigAck) -> Self {
+        let (applied, why) = match &ack.outcome {
+            ConfigOutcome::Applied => (true, None),
+            ConfigOutcome::Rejected { why } => (false, Some(why.clone())),
+        };
+        Self { version: ack.version.to_string(), applied, why }
+    }
 }
 
 impl LinkView {
@@ -72,6 +100,7 @@ impl LinkView {
             sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
             since_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            config: link.config_ack().map(|ack| ConfigAckView::new(&ack)),
         }
     }
 }
@@ -79,6 +108,7 @@ impl LinkView {
 pub(super) fn health_name(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
+        Health::Full => "full",
         Health::Suspect => "suspect",
         Health::Draining => "draining",
     }
@@ -116,11 +146,16 @@ pub(super) struct RulesView {
 pub(super) struct IngressView {
     pattern: String,
     group: String,
+    set_host: Option<String>,
 }
 
 impl IngressView {
-    pub(super) fn new((pattern, group): (Pattern, Group)) -> Self {
-        Self { pattern: pattern.to_string(), group: group.to_string() }
+    pub(super) fn new(rule: &IngressRule) -> Self {
+        Self {
+            pattern: rule.pattern.to_string(),
+            group: rule.group.to_string(),
+            set_host: rule.options.set_host.clone(),
+        }
     }
 }
 
@@ -132,16 +167,51 @@ pub(super) struct EgressView {
     groups: Option<Vec<String>>,
     upstream: String,
     set_host: Option<String>,
+    /// `own` or `pushed`.
+    origin: &'static str,
 }
 
 impl EgressView {
-    pub(super) fn new(rule: EgressRule) -> Self {
+    pub(super) fn new(origin: &'static str, rule: &EgressRule) -> Self {
         Self {
             pattern: rule.pattern.to_string(),
-            groups: rule.groups.map(|groups| groups.iter().map(Group::to_string).collect()),
-            upstream: rule.upstream,
-            set_host: rule.set_host,
+            groups: rule.groups.as_ref().map(|groups| groups.iter().map(Group::to_string).collect()),
+            upstream: rule.upstream.clone(),
+            set_host: rule.options.set_host.clone(),
+            origin,
         }
+    }
+}
+
+/// One upstream.
+#[derive(Debug, Serialize)]
+pub(super) struct UpstreamView {
+    upstream: String,
+    /// `own` or `pushed`.
+    origin: &'static str,
+    servers: Vec<ServerView>,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Serialize)]
+struct ServerView {
+    url: String,
+    healthy: bool,
+    in_flight: u32,
+    /// Null before the first response.
+    latency_ms: Option<f64>,
+}
+
+impl UpstreamView {
+    pub(super) fn new(origin: &'static str, upstream: &Upstream) -> Self {
+        let server = |server: ServerSnapshot| ServerView {
+            url: server.url.to_string(),
+            healthy: server.healthy,
+            in_flight: server.in_flight,
+            latency_ms: server.latency_ms,
+        };
+        let servers = upstream.snapshot().into_iter().map(server).collect();
+        Self { upstream: upstream.name().to_owned(), origin, servers }
     }
 }
 

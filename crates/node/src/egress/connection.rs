@@ -15,18 +15,19 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
-use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{InvalidDnsNameError, ServerName},
 };
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::{
-    body::RecvBody,
-    settings::{Protocol, ServerUrl},
+use super::{
+    request::RequestBody,
+    tcp::{DialError, Dialer},
 };
+use crate::settings::{Protocol, ServerUrl};
 
 /// How much an upload over HTTP/2 may be ahead of its reader: hyper's 64 KiB and 1 MiB would slow down a fast
 /// download.
@@ -40,9 +41,9 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub enum Sender {
     /// One request at a time.
-    Http1(http1::SendRequest<RecvBody>),
+    Http1(http1::SendRequest<RequestBody>),
     /// As many as the server allows.
-    Http2(http2::SendRequest<RecvBody>),
+    Http2(http2::SendRequest<RequestBody>),
 }
 
 /// The future that drives a connection; it ends when the connection does.
@@ -52,25 +53,74 @@ pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug)]
 pub struct Connector {
     url: ServerUrl,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    dialer: Dialer,
+    speech: Speech,
+}
+
+/// What is spoken on a new connection.
+#[derive(Debug)]
+enum Speech {
+    Http1,
+    H2c,
+    /// TLS with this name in the certificate, and then what ALPN says.
+    Tls(Arc<ClientConfig>, ServerName<'static>),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name does not resolve.
+    #[error("its name does not resolve: {0}")]
+    Unresolved(io::Error),
+    /// It was refused, or there is no way.
+    #[error("cannot connect: {0}")]
+    Refused(io::Error),
+    /// It took too long.
+    #[error("cannot connect within {0:?}")]
+    Late(Duration),
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(io::Error),
+    /// HTTP cannot be started.
+    #[error("cannot speak HTTP: {0}")]
+    Http(hyper::Error),
+}
+
+impl ConnectError {
+    /// Returns what it means for whoever asked.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Unresolved(_) => Failure::UpstreamUnresolved,
+            Self::Refused(_) => Failure::UpstreamRefused,
+            Self::Late(_) => Failure::UpstreamRefused,
+            Self::Tls(_) => Failure::UpstreamTls,
+            Self::Http(_) => Failure::UpstreamReset,
+        }
+    }
 }
 
 impl Connector {
-    /// Prepares to connect to `url`; `tls` is for `https://`.
+    /// Prepares to connect to `url`, whose name is resolved at most once per `resolve_interval`.
+    ///
+    /// `tls` is for `https://`, and so is `server_name`, which stands in for the host in the handshake.
     ///
     /// # Errors
     ///
     /// When the host of an `https://` URL is no name that a certificate can have.
-    pub fn new(url: ServerUrl, tls: &Arc<ClientConfig>) -> Result<Self, rustls::pki_types::InvalidDnsNameError> {
-        let tls = match url.protocol {
-            Protocol::Http1 => None,
-            Protocol::H2c => None,
-            Protocol::Https => {
-                let name = ServerName::try_from(url.address.host.clone())?;
-                Some((Arc::clone(tls), name))
-            }
+    pub fn new(
+        url: ServerUrl,
+        tls: &Arc<ClientConfig>,
+        server_name: Option<&ServerName<'static>>,
+        resolve_interval: Duration,
+    ) -> Result<Self, InvalidDnsNameError> {
+        let speech = match (url.protocol, server_name) {
+            (Protocol::Http1, _) => Speech::Http1,
+            (Protocol::H2c, _) => Speech::H2c,
+            (Protocol::Https, Some(name)) => Speech::Tls(Arc::clone(tls), name.clone()),
+            (Protocol::Https, None) => Speech::Tls(Arc::clone(tls), ServerName::try_from(url.address.host.clone())?),
         };
-        Ok(Self { url, tls })
+        let dialer = Dialer::new(url.address.clone(), resolve_interval);
+        Ok(Self { url, dialer, speech })
     }
 
     /// Returns where it leads.
@@ -82,50 +132,30 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// What stands between us and the server, as far as the asker should know.
-    pub async fn connect(&self) -> Result<(Sender, Driver), Failure> {
-        let tcp = self.connect_tcp().await?;
-        let Some((tls, name)) = &self.tls else {
-            return match self.url.protocol {
-                Protocol::H2c => http2(tcp).await,
-                Protocol::Http1 => http1(tcp).await,
-                Protocol::Https => Err(Failure::UpstreamTls),
-            };
-        };
-        let tls = TlsConnector::from(Arc::clone(tls)).connect(name.clone(), tcp).await.map_err(|error| {
-            tracing::warn!(upstream = %self.url, %error, "TLS handshake failed");
-            Failure::UpstreamTls
+    /// What stands between us and the server.
+    pub async fn connect(&self) -> Result<(Sender, Driver), ConnectError> {
+        let tcp = self.dialer.connect().await.map_err(|error| match error {
+            DialError::Unresolved(error) => ConnectError::Unresolved(error),
+            DialError::Refused(error) => ConnectError::Refused(error),
         })?;
-        if tls.get_ref().1.alpn_protocol() == Some(b"h2") { http2(tls).await } else { http1(tls).await }
-    }
-
-    async fn connect_tcp(&self) -> Result<TcpStream, Failure> {
-        let address = &self.url.address;
-        let found = lookup_host((address.host.as_str(), address.port)).await.map_err(|error| {
-            tracing::warn!(upstream = %self.url, %error, "name does not resolve");
-            Failure::UpstreamUnresolved
-        })?;
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for address in found {
-            match TcpStream::connect(address).await {
-                Ok(tcp) => {
-                    // Without it a small request waits for the acknowledgement of the one before.
-                    let _ = tcp.set_nodelay(true);
-                    return Ok(tcp);
-                }
-                Err(error) => last = error,
+        let connected = match &self.speech {
+            Speech::Http1 => http1(tcp).await,
+            Speech::H2c => http2(tcp).await,
+            Speech::Tls(tls, name) => {
+                let tls = TlsConnector::from(Arc::clone(tls)).connect(name.clone(), tcp).await;
+                let tls = tls.map_err(ConnectError::Tls)?;
+                if tls.get_ref().1.alpn_protocol() == Some(b"h2") { http2(tls).await } else { http1(tls).await }
             }
-        }
-        tracing::warn!(upstream = %self.url, error = %last, "cannot connect");
-        Err(Failure::UpstreamRefused)
+        };
+        connected.map_err(ConnectError::Http)
     }
 }
 
-async fn http1<T>(io: T) -> Result<(Sender, Driver), Failure>
+async fn http1<T>(io: T) -> Result<(Sender, Driver), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| failure(&error))?;
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
     let driver = async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
@@ -134,7 +164,7 @@ where
     Ok((Sender::Http1(sender), Box::pin(driver)))
 }
 
-async fn http2<T>(io: T) -> Result<(Sender, Driver), Failure>
+async fn http2<T>(io: T) -> Result<(Sender, Driver), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -144,8 +174,7 @@ where
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(H2_KEEP_ALIVE)
         .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| failure(&error))?;
+        .await?;
     let driver = async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
@@ -160,14 +189,14 @@ pub enum Sent {
     /// The server answered.
     Answered(Response<Incoming>),
     /// The connection was closed before anything of the request went out: here it is again.
-    Returned(Box<Request<RecvBody>>),
+    Returned(Box<Request<RequestBody>>),
     /// The request may have had an effect.
-    Failed(Failure),
+    Failed(hyper::Error),
 }
 
 impl Sender {
     /// Sends a request and waits for the head of its response.
-    pub async fn send(&mut self, request: Request<RecvBody>) -> Sent {
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let result = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
             Self::Http2(sender) => sender.try_send_request(request).await,
@@ -212,10 +241,10 @@ impl Sender {
     }
 }
 
-fn not_sent(mut error: TrySendError<Request<RecvBody>>) -> Sent {
+fn not_sent(mut error: TrySendError<Request<RequestBody>>) -> Sent {
     match error.take_message() {
         Some(request) => Sent::Returned(Box::new(request)),
-        None => Sent::Failed(failure(error.error())),
+        None => Sent::Failed(error.into_error()),
     }
 }
 

@@ -1,17 +1,21 @@
 //! Which upstream takes a request, and what it gets to see.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use adit_core::{
     failure::Failure,
     http::{headers, host::Host, path},
     id::{Group, SessionId},
     limits::Timeouts,
-    route::{Conflict, RouteTable},
+    route::{Conflict, RouteTable, options},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Response};
+use tokio::time::timeout;
 
 use super::upstream::{Upstream, UpstreamBody, UpstreamError};
 use crate::{
@@ -19,11 +23,18 @@ use crate::{
     settings::{EgressRule, EgressSettings},
 };
 
-/// The way out of a node: its egress rules and upstreams.
+/// The way out of a node: its own egress rules and upstreams.
 #[derive(Debug)]
 pub struct Egress {
     node_id: Box<str>,
-    routes: ArcSwap<RouteTable<Route>>,
+    own: ArcSwap<Routes>,
+}
+
+/// Egress rules with the upstreams that they lead to. Dropping them closes the upstreams' idle connections;
+/// requests in flight go on.
+#[derive(Debug, Default)]
+pub struct Routes {
+    table: RouteTable<Arc<Route>>,
 }
 
 #[derive(Debug)]
@@ -41,6 +52,8 @@ pub struct Origin<'a> {
     pub session: SessionId,
     /// The stream on that link.
     pub stream: u64,
+    /// What the peer of that link has pushed; it comes after the node's own rules.
+    pub pushed: &'a ArcSwap<Routes>,
 }
 
 /// Why egress settings cannot be used.
@@ -62,14 +75,14 @@ pub enum EgressError {
     Upstream(#[from] UpstreamError),
 }
 
-impl Egress {
-    /// Builds the rules. `node_id` marks what goes out, so that a loop is recognised.
+impl Routes {
+    /// Builds the rules and prepares their upstreams.
     ///
     /// # Errors
     ///
     /// When two rules conflict or an upstream is missing or cannot be used.
-    pub fn new(node_id: &str, settings: EgressSettings, timeouts: &Timeouts) -> Result<Self, EgressError> {
-        let mut upstreams = std::collections::HashMap::new();
+    pub fn new(settings: EgressSettings, timeouts: &Timeouts) -> Result<Self, EgressError> {
+        let mut upstreams = HashMap::new();
         for (name, upstream) in settings.upstreams {
             upstreams.insert(name.clone(), Arc::new(Upstream::new(name, upstream, timeouts)?));
         }
@@ -79,14 +92,54 @@ impl Egress {
                 pattern: rule.pattern.to_string(),
                 upstream: rule.upstream.clone(),
             })?;
-            routes.push((rule.pattern.clone(), Route { rule, upstream }));
+            routes.push((rule.pattern.clone(), Arc::new(Route { rule, upstream })));
         }
-        Ok(Self { node_id: node_id.into(), routes: ArcSwap::from_pointee(RouteTable::new(routes)?) })
+        Ok(Self { table: RouteTable::new(routes)? })
     }
 
-    /// Returns the rules as they are now.
-    pub fn rules(&self) -> Vec<EgressRule> {
-        self.routes.load().rules().iter().map(|(_, route)| route.rule.clone()).collect()
+    /// Returns how many rules there are.
+    pub fn len(&self) -> usize {
+        self.table.rules().len()
+    }
+
+    /// Returns whether there is no rule.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the rules.
+    pub fn rules(&self) -> impl Iterator<Item = &EgressRule> {
+        self.table.rules().iter().map(|(_, route)| &route.rule)
+    }
+
+    /// Returns the upstreams that the rules lead to, by name.
+    pub fn upstreams(&self) -> Vec<&Upstream> {
+        let upstreams = self.table.rules().iter().map(|(_, route)| (route.upstream.name(), &*route.upstream));
+        let upstreams: BTreeMap<_, _> = upstreams.collect();
+        upstreams.into_values().collect()
+    }
+
+    fn find(&self, host: &str, path: &str, group: &Group) -> Option<Arc<Route>> {
+        let route = self.table.find(host, path)?;
+        let permitted = route.rule.groups.as_ref().is_none_or(|groups| groups.contains(group));
+        permitted.then(|| Arc::clone(route))
+    }
+}
+
+impl Egress {
+    /// Takes the node's own rules. `node_id` marks what goes out, so that a loop is recognised.
+    pub fn new(node_id: &str, own: Routes) -> Self {
+        Self { node_id: node_id.into(), own: ArcSwap::from_pointee(own) }
+    }
+
+    /// Replaces the node's own rules. Requests in flight keep those that they were matched by.
+    pub fn replace(&self, own: Routes) {
+        self.own.store(Arc::new(own));
+    }
+
+    /// Returns the node's own rules as they are now.
+    pub fn own(&self) -> Arc<Routes> {
+        self.own.load_full()
     }
 
     /// Sends a request to the upstream that its rule names, and returns the head of its response.
@@ -100,23 +153,32 @@ impl Egress {
         body: RecvBody,
         origin: Origin<'_>,
     ) -> Result<Response<UpstreamBody>, Failure> {
-        let (upstream, set_host) = self.route(&head, origin.group)?;
+        let route = self.route(&head, &origin)?;
         self.mark(&mut head, origin)?;
-        if let Some(host) = set_host {
-            head.authority = host;
+        let options = &route.rule.options;
+        if let Some(host) = &options.set_host {
+            head.authority.clone_from(host);
         }
-        upstream.send(head, body).await
+        if options.strip_prefix
+            && let Some(target) = options::strip_prefix(&head.target, &route.rule.pattern.path)
+        {
+            head.target = target;
+        }
+        options.request_headers.apply(&mut head.headers);
+        let sent = route.upstream.send(head, body);
+        let mut response = match options.timeout {
+            Some(limit) => timeout(limit, sent).await.unwrap_or(Err(Failure::Timeout))?,
+            None => sent.await?,
+        };
+        options.response_headers.apply(response.headers_mut());
+        Ok(response)
     }
 
-    fn route(&self, head: &RequestHead, group: &Group) -> Result<(Arc<Upstream>, Option<String>), Failure> {
+    fn route(&self, head: &RequestHead, origin: &Origin<'_>) -> Result<Arc<Route>, Failure> {
         let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
         let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
-        let routes = self.routes.load();
-        let route = routes.find(&host.name, &path).ok_or(Failure::NoRoute)?;
-        if route.rule.groups.as_ref().is_some_and(|groups| !groups.contains(group)) {
-            return Err(Failure::NoRoute);
-        }
-        Ok((Arc::clone(&route.upstream), route.rule.set_host.clone()))
+        let find = |routes: &Routes| routes.find(&host.name, &path, origin.group);
+        find(&self.own.load()).or_else(|| find(&origin.pushed.load())).ok_or(Failure::NoRoute)
     }
 
     /// Adds this node to the places that the request has come out of.

@@ -1,40 +1,39 @@
-//! A named set of backend servers, and the connections to them.
+//! A named set of backend servers, and the choice between them.
 
 use std::{
-    collections::VecDeque,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use adit_core::{failure::Failure, limits::Timeouts, wire::exchange::RequestHead};
-use bytes::Bytes;
-use http::{
-    HeaderValue, Request, Response, Uri, Version, header,
-    uri::{self, PathAndQuery, Scheme},
+use adit_core::{
+    balance::policy::Policy, failure::Failure, health::Attempt, limits::Timeouts, wire::exchange::RequestHead,
 };
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, timeout},
+use http::Response;
+use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+
+pub use super::response::UpstreamBody;
+use super::{
+    check,
+    connection::{self, Connector},
+    pool::Pool,
+    request::{Address, RequestBody},
+    server::{NotAnswered, Server},
 };
+use crate::settings::{ServerUrl, UpstreamSettings};
 
-use super::connection::{self, Connector, Sender, Sent};
-use crate::{
-    body::RecvBody,
-    settings::{Protocol, ServerUrl, UpstreamSettings},
-};
-
-/// The most connections kept without use, per server.
-const IDLE_CONNECTIONS_MAX: usize = 256;
-
-/// A named set of backend servers.
+/// A named set of backend servers. Dropped, it stops checking them.
 #[derive(Debug)]
 pub struct Upstream {
-    name: String,
+    name: Arc<str>,
+    policy: Policy,
+    /// Counts requests, for [`Policy::RoundRobin`].
+    turn: AtomicU64,
+    started: Instant,
     servers: Box<[Arc<Server>]>,
+    _checks: JoinSet<()>,
 }
 
 /// Why an upstream cannot be used.
@@ -54,56 +53,53 @@ pub enum UpstreamError {
     /// TLS cannot be set up.
     #[error("TLS to upstreams: {0}")]
     Tls(#[from] rustls::Error),
+    /// Checks need a runtime to run on.
+    #[error("the upstream {0:?} cannot be checked outside of a runtime")]
+    NoRuntime(String),
 }
 
-/// One backend server with its connections.
-#[derive(Debug)]
-struct Server {
-    connector: Connector,
-    connect_timeout: Duration,
-    idle_timeout: Duration,
-    connections: Mutex<Connections>,
-}
-
-#[derive(Debug, Default)]
-struct Connections {
-    /// Connections that nobody uses, the most recently used last.
-    idle: VecDeque<Idle>,
-    /// The one HTTP/2 connection, shared by all who use it.
-    shared: Option<hyper::client::conn::http2::SendRequest<RecvBody>>,
-    /// What drives the connections. Dropping the server ends them.
-    drivers: JoinSet<()>,
-}
-
-#[derive(Debug)]
-struct Idle {
-    sender: Sender,
-    since: Instant,
+/// How one server of an upstream is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerSnapshot {
+    /// Where it is.
+    pub url: ServerUrl,
+    /// Whether it is not set aside.
+    pub healthy: bool,
+    /// Requests without a complete response.
+    pub in_flight: u32,
+    /// How long it takes to the head of a response, as the policy sees it; `None` before the first one.
+    pub latency_ms: Option<f64>,
 }
 
 impl Upstream {
-    /// Prepares the servers; connects to none.
+    /// Prepares the servers and starts to check them where the settings say so; connects to none otherwise.
     ///
     /// # Errors
     ///
-    /// When there are no servers, or one of them cannot be verified.
+    /// When there are no servers, one of them cannot be verified, or there is no runtime for the checks.
     pub fn new(name: String, settings: UpstreamSettings, timeouts: &Timeouts) -> Result<Self, UpstreamError> {
         if settings.servers.is_empty() {
             return Err(UpstreamError::Empty(name));
         }
+        let started = Instant::now();
         let tls = Arc::new(connection::tls_config(settings.roots)?);
+        let shared_name: Arc<str> = name.as_str().into();
         let mut servers = Vec::new();
         for url in settings.servers {
-            let connector =
-                Connector::new(url.clone(), &tls).map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
-            servers.push(Arc::new(Server {
-                connector,
-                connect_timeout: timeouts.connect,
-                idle_timeout: timeouts.upstream_idle,
-                connections: Mutex::default(),
-            }));
+            let connector = Connector::new(url.clone(), &tls, settings.server_name.as_ref(), timeouts.upstream_resolve)
+                .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
+            let pool = Pool::new(timeouts.upstream_idle, settings.idle_connections_max);
+            servers.push(Arc::new(Server::new(Arc::clone(&shared_name), connector, pool, timeouts, started)));
         }
-        Ok(Self { name, servers: servers.into() })
+        let mut checks = JoinSet::new();
+        if let Some(check) = settings.check {
+            let runtime = Handle::try_current().map_err(|_| UpstreamError::NoRuntime(name))?;
+            for server in &servers {
+                checks.spawn_on(check::watch(Arc::clone(server), check.clone()), &runtime);
+            }
+        }
+        let (policy, turn) = (settings.policy, AtomicU64::new(0));
+        Ok(Self { name: shared_name, policy, turn, started, servers: servers.into(), _checks: checks })
     }
 
     /// Returns the name.
@@ -111,171 +107,87 @@ impl Upstream {
         &self.name
     }
 
-    /// Sends a request to one of the servers and returns the head of its response.
+    /// Returns how its servers are doing, in the order of the settings.
+    pub fn snapshot(&self) -> Vec<ServerSnapshot> {
+        let now = self.started.elapsed();
+        let snapshot = |server: &Arc<Server>| {
+            let load = server.standing().load(now);
+            ServerSnapshot {
+                url: server.url().clone(),
+                healthy: server.standing().is_open(),
+                in_flight: load.in_flight,
+                latency_ms: load.latency.map(|latency| latency.as_secs_f64() * 1e3),
+            }
+        };
+        self.servers.iter().map(snapshot).collect()
+    }
+
+    /// Sends a request to one of the servers and waits for the head of its response.
+    ///
+    /// A server that takes nothing of the request is followed by the next one, each at most once.
     ///
     /// # Errors
     ///
-    /// What stands between us and the server.
-    pub async fn send(&self, head: RequestHead, body: RecvBody) -> Result<Response<UpstreamBody>, Failure> {
-        let server = &self.servers[fastrand::usize(..self.servers.len())];
-        server.send(head, body).await
-    }
-}
-
-impl Server {
-    async fn send(self: &Arc<Self>, head: RequestHead, body: RecvBody) -> Result<Response<UpstreamBody>, Failure> {
-        let (address, mut request) = Address::split(head, body, self.connector.url())?;
-        // A connection that was closed while idle gives the request back; a fresh one that does so belongs to
-        // a server that closes at once.
-        loop {
-            let (mut sender, reused) = self.checkout().await?;
-            address.write(&mut request, sender.is_http2())?;
-            match sender.send(request).await {
-                Sent::Answered(response) => return Ok(self.answered(response, sender)),
-                Sent::Returned(returned) if reused => request = *returned,
-                Sent::Returned(_) => return Err(Failure::UpstreamReset),
-                Sent::Failed(failure) => return Err(failure),
+    /// When the last server tried does not answer, or one that may have read the request.
+    pub async fn send(
+        &self,
+        head: RequestHead,
+        body: impl Into<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, Failure> {
+        let (address, mut request) = Address::split(head, body.into())?;
+        let upload = request.body().upload();
+        let mut failure = Failure::UpstreamRefused;
+        // Grows only where servers fail.
+        let mut tried = Vec::new();
+        while let Some((index, server, attempt)) = self.choose(&tried) {
+            let in_flight = server.enter();
+            match server.send(&address, request, upload.as_deref(), attempt).await {
+                Ok(answered) => {
+                    let sender = answered.sender;
+                    return Ok(answered.response.map(|body| UpstreamBody::new(body, sender, in_flight)));
+                }
+                Err(NotAnswered::Lost(failure)) => return Err(failure),
+                Err(NotAnswered::Unsent(returned, error)) => {
+                    failure = error.failure();
+                    request = *returned;
+                    tried.push(index);
+                }
             }
         }
+        Err(failure)
     }
 
-    fn answered(self: &Arc<Self>, response: Response<Incoming>, sender: Sender) -> Response<UpstreamBody> {
-        response.map(|body| {
-            let mut body = UpstreamBody { body, lease: Some((sender, Arc::clone(self))) };
-            body.give_back_at_end();
-            body
+    /// Chooses a server that has not been tried: one that is due for a probe, or a healthy one as the policy
+    /// says, or the one whose failure is the longest ago. Allocates nothing.
+    fn choose(&self, tried: &[usize]) -> Option<(usize, &Arc<Server>, Attempt)> {
+        let now = self.started.elapsed();
+        // A request is a probe at most once: each may cost it a whole connect timeout.
+        let probed = if tried.is_empty() { self.due(now) } else { None };
+        let probe = probed.is_some();
+        let index = probed.or_else(|| self.healthy(tried, now)).or_else(|| self.least_recently_failed(tried))?;
+        let server = self.servers.get(index)?;
+        Some((index, server, Attempt { chosen_at: now, probe }))
+    }
+
+    fn due(&self, now: Duration) -> Option<usize> {
+        self.servers.iter().position(|server| server.standing().take_probe(now))
+    }
+
+    fn healthy(&self, tried: &[usize], now: Duration) -> Option<usize> {
+        let seed = match self.policy {
+            Policy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
+            Policy::LeastRequests => fastrand::u64(..),
+            Policy::Random => fastrand::u64(..),
+            Policy::P2c => fastrand::u64(..),
+        };
+        self.policy.pick(self.servers.len(), seed, |index| {
+            let standing = self.servers.get(index)?.standing();
+            (standing.is_open() && !tried.contains(&index)).then(|| standing.load(now))
         })
     }
 
-    /// Takes a connection that is there, or makes one. Returns whether it was there.
-    async fn checkout(&self) -> Result<(Sender, bool), Failure> {
-        if let Some(sender) = self.lock().take(self.idle_timeout) {
-            return Ok((sender, true));
-        }
-        // Boxed: with TLS in it, it would make the future of every exchange many times as large.
-        let connected = timeout(self.connect_timeout, Box::pin(self.connector.connect())).await;
-        let (sender, driver) = connected.unwrap_or_else(|_| {
-            tracing::warn!(upstream = %self.connector.url(), after = ?self.connect_timeout, "cannot connect in time");
-            Err(Failure::UpstreamRefused)
-        })?;
-        let mut connections = self.lock();
-        while connections.drivers.try_join_next().is_some() {}
-        connections.drivers.spawn(driver);
-        if let Sender::Http2(sender) = &sender {
-            connections.shared = Some(sender.clone());
-        }
-        Ok((sender, false))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
-        // What a panic left behind is still a list of connections.
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Connections {
-    fn take(&mut self, idle_timeout: Duration) -> Option<Sender> {
-        self.shared.take_if(|shared| shared.is_closed());
-        if let Some(shared) = &self.shared {
-            return Some(Sender::Http2(shared.clone()));
-        }
-        while self.idle.front().is_some_and(|idle| idle.since.elapsed() > idle_timeout) {
-            self.idle.pop_front();
-        }
-        for index in (0..self.idle.len()).rev() {
-            let sender = &self.idle.get(index)?.sender;
-            // One that is neither closed nor ready is still busy with the request body of its last exchange.
-            if sender.is_closed() {
-                self.idle.remove(index);
-            } else if sender.is_ready() {
-                return self.idle.remove(index).map(|idle| idle.sender);
-            }
-        }
-        None
-    }
-
-    fn give_back(&mut self, sender: Sender) {
-        if sender.is_http2() || sender.is_closed() {
-            return;
-        }
-        if self.idle.len() >= IDLE_CONNECTIONS_MAX {
-            self.idle.pop_front();
-        }
-        self.idle.push_back(Idle { sender, since: Instant::now() });
-    }
-}
-
-/// The body of a response, and with it the connection that it comes from.
-///
-/// At its end the connection is given back; dropped before that, the connection is closed.
-#[derive(Debug)]
-pub struct UpstreamBody {
-    body: Incoming,
-    lease: Option<(Sender, Arc<Server>)>,
-}
-
-impl UpstreamBody {
-    fn give_back_at_end(&mut self) {
-        if !self.body.is_end_stream() {
-            return;
-        }
-        if let Some((sender, server)) = self.lease.take() {
-            server.lock().give_back(sender);
-        }
-    }
-}
-
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.give_back_at_end();
-        Poll::Ready(frame.map(|frame| frame.map_err(|error| connection::failure(&error))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// What a request is addressed to, apart from its other fields: it stands in another place in each version of
-/// HTTP, and a request that was given back may go out in another version.
-struct Address {
-    scheme: Scheme,
-    authority: HeaderValue,
-    target: PathAndQuery,
-}
-
-impl Address {
-    fn split(head: RequestHead, body: RecvBody, url: &ServerUrl) -> Result<(Self, Request<RecvBody>), Failure> {
-        let authority = if head.authority.is_empty() { url.address.to_string() } else { head.authority };
-        let authority = HeaderValue::try_from(authority).map_err(|_| Failure::BadRequest)?;
-        let scheme = if url.protocol == Protocol::Https { Scheme::HTTPS } else { Scheme::HTTP };
-        let mut request = Request::new(body);
-        *request.method_mut() = head.method;
-        *request.headers_mut() = head.headers;
-        Ok((Self { scheme, authority, target: head.target }, request))
-    }
-
-    /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
-    fn write(&self, request: &mut Request<RecvBody>, http2: bool) -> Result<(), Failure> {
-        let mut parts = uri::Parts::default();
-        parts.path_and_query = Some(self.target.clone());
-        if http2 {
-            request.headers_mut().remove(header::HOST);
-            parts.scheme = Some(self.scheme.clone());
-            parts.authority = Some(self.authority.as_bytes().try_into().map_err(|_| Failure::BadRequest)?);
-        } else {
-            request.headers_mut().insert(header::HOST, self.authority.clone());
-        }
-        *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::BadRequest)?;
-        Ok(())
+    fn least_recently_failed(&self, tried: &[usize]) -> Option<usize> {
+        let untried = (0..).zip(&self.servers).filter(|(index, _)| !tried.contains(index));
+        untried.min_by_key(|(_, server)| server.standing().failed_at()).map(|(index, _)| index)
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod listener;
 pub mod refusal;
+pub mod replay;
 pub mod service;

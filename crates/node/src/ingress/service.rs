@@ -16,9 +16,9 @@ use adit_core::{
         host::Host,
         path,
     },
-    id::Group,
+    id::SessionId,
     limits::{Limits, Timeouts},
-    route::{Pattern, RouteTable},
+    route::{PathPrefix, Pattern, RouteTable, RuleOptions, options},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
@@ -27,61 +27,87 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
+use tokio::time::Instant;
 
-use super::refusal;
+use super::{refusal, replay::Replay};
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
     exchange::{self, AnswerBody},
-    registry::{GroupLinks, NoLink},
+    registry::{GroupLinks, NoLink, Picked},
+    settings::IngressRule,
     stream::StreamError,
 };
 
 /// The way into a node: its ingress rules.
 #[derive(Debug)]
 pub struct Ingress {
-    routes: ArcSwap<RouteTable<Arc<GroupLinks>>>,
     /// What it means that a group has no link: no client on a server, no server on a client.
     absent: Failure,
-    trusted_proxies: Vec<IpNet>,
-    limits: Limits,
-    timeouts: Timeouts,
+    rules: ArcSwap<Rules>,
     recorder: Recorder,
+}
+
+/// What an entry goes by. Replaced as a whole; requests in flight keep what they began with.
+#[derive(Debug)]
+pub struct Rules {
+    /// Which group answers which requests.
+    pub routes: RouteTable<Route>,
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// Where a rule leads.
+#[derive(Debug)]
+pub struct Route {
+    /// Who answers.
+    pub group: Arc<GroupLinks>,
+    /// What the rule takes off the path, where `options.strip_prefix` says so.
+    pub prefix: PathPrefix,
+    /// What else the rule does.
+    pub options: RuleOptions,
 }
 
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
-    pub fn new(
-        routes: RouteTable<Arc<GroupLinks>>,
-        absent: Failure,
-        trusted_proxies: Vec<IpNet>,
-        limits: Limits,
-        timeouts: Timeouts,
-        recorder: Recorder,
-    ) -> Self {
-        Self { routes: ArcSwap::from_pointee(routes), absent, trusted_proxies, limits, timeouts, recorder }
+    pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
+        Self { absent, rules: ArcSwap::from_pointee(rules), recorder }
+    }
+
+    /// Replaces the rules.
+    pub fn replace(&self, rules: Rules) {
+        self.rules.store(Arc::new(rules));
     }
 
     /// Returns whether the word of a peer on where its requests come from is believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
-        self.trusted_proxies.iter().any(|network| network.contains(&peer))
+        self.rules.load().trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// Returns the limits that entries keep.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Limits {
+        self.rules.load().limits
     }
 
     /// Returns the waits that entries keep.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    pub fn timeouts(&self) -> Timeouts {
+        self.rules.load().timeouts
     }
 
     /// Returns the rules as they are now.
-    pub fn rules(&self) -> Vec<(Pattern, Group)> {
-        let routes = self.routes.load();
-        routes.rules().iter().map(|(pattern, group)| (pattern.clone(), group.name().clone())).collect()
+    pub fn rules(&self) -> Vec<IngressRule> {
+        let rules = self.rules.load();
+        let rule = |(pattern, route): &(Pattern, Route)| IngressRule {
+            pattern: pattern.clone(),
+            group: route.group.name().clone(),
+            options: route.options.clone(),
+        };
+        rules.routes.rules().iter().map(rule).collect()
     }
 
     /// Answers one request: with what comes back over the link, or with a refusal.
@@ -92,11 +118,10 @@ impl Ingress {
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
         let (parts, visitor_body) = request.into_parts();
-        let remaining_ms = u32::try_from(self.timeouts.response_head.as_millis()).unwrap_or(u32::MAX);
+        let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
-        let head = head::from_visitor(parts, kind, entry, &self.limits, remaining_ms, new_request_id, random_bytes);
-        let head = match head {
+        let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
             Err(failure) => {
                 if let Some((method, uri)) = seen {
@@ -107,7 +132,7 @@ impl Ingress {
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
-        match self.exchange(head, visitor_body, &mut record).await {
+        match self.exchange(&rules, head, visitor_body, &mut record).await {
             Ok(response) => {
                 record.answered(response.status());
                 response.map(|body| VisitorBody::new(Source::Answer(body), record))
@@ -118,28 +143,108 @@ impl Ingress {
 
     async fn exchange(
         &self,
-        head: RequestHead,
+        rules: &Rules,
+        mut head: RequestHead,
         body: Incoming,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
-        let deadline = record.start() + self.timeouts.response_head;
-        let group = self.route(&head)?;
-        record.belongs_to(group.asked());
-        let link = group.pick().map_err(|none| match none {
+        let route = route(rules, &head)?;
+        record.belongs_to(route.group.asked());
+        let timeout = route.options.timeout.unwrap_or(rules.timeouts.response_head);
+        let deadline = record.start() + timeout;
+        head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        route.edit(&mut head);
+        // Counted below the replay: what is sent again came from the visitor once.
+        let body = Replay::new(Counted::new(body, || record.tally(Way::Request)));
+        let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
+        route.options.response_headers.apply(response.headers_mut());
+        Ok(response)
+    }
+
+    /// Asks a link of the group, and another one when the first could not be asked or may be asked again.
+    async fn ask(
+        &self,
+        rules: &Rules,
+        route: &Route,
+        head: &RequestHead,
+        body: Replay<Counted<Incoming>>,
+        deadline: Instant,
+        record: &mut Record,
+    ) -> Result<Response<AnswerBody>, Failure> {
+        let mut reading = body.again();
+        let mut avoid = None;
+        let mut failed = None;
+        for _ in 0..=route.options.retries {
+            // Too much of the body is gone to send it again.
+            let Some(this) = reading.take() else { break };
+            let picked = match self.pick(rules, route, avoid, deadline).await {
+                Ok(Some(picked)) => picked,
+                Ok(None) => break,
+                // What happened to the request says more than that it cannot be tried again.
+                Err(none) => return Err(failed.unwrap_or(none)),
+            };
+            record.carried_by(picked.link.peer());
+            let failure = match exchange::ask(&picked.link, head, this, rules.limits, deadline, record).await {
+                Ok(response) => {
+                    body.settle();
+                    return Ok(response);
+                }
+                Err(failure) => failure,
+            };
+            failed = Some(failure);
+            // RFC 9110 §9.2.2: a lost link proves nothing, so only what may be done twice is.
+            let repeatable = failure.retryable() || failure == Failure::LinkLost && head.method.is_idempotent();
+            if !repeatable || Instant::now() >= deadline {
+                break;
+            }
+            avoid = Some(picked.session);
+            reading = body.again();
+        }
+        Err(failed.unwrap_or(self.absent))
+    }
+
+    /// Picks a link, other than the one to avoid. A group that has just lost its last link may get it back.
+    ///
+    /// Returns `None` when there is none beside the one to avoid.
+    async fn pick(
+        &self,
+        rules: &Rules,
+        route: &Route,
+        avoid: Option<SessionId>,
+        deadline: Instant,
+    ) -> Result<Option<Picked>, Failure> {
+        match route.group.pick(avoid) {
+            Ok(picked) => return Ok(Some(picked)),
+            Err(_) if avoid.is_some_and(|avoid| route.group.has(avoid)) => return Ok(None),
+            Err(NoLink::Absent | NoLink::Draining) => {}
+        }
+        route.group.rejoined(rules.timeouts.rejoin, deadline).await;
+        let picked = route.group.pick(None).map_err(|none| match none {
             NoLink::Absent => self.absent,
             NoLink::Draining => Failure::Draining,
         })?;
-        record.carried_by(link.peer());
-        let body = Counted::new(body, || record.tally(Way::Request));
-        exchange::ask(&link, head, body, self.limits, deadline, record).await
+        Ok(Some(picked))
     }
+}
 
-    fn route(&self, head: &RequestHead) -> Result<Arc<GroupLinks>, Failure> {
-        let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
-        let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
-        let routes = self.routes.load();
-        routes.find(&host.name, &path).map(Arc::clone).ok_or(Failure::NoRoute)
+impl Route {
+    fn edit(&self, head: &mut RequestHead) {
+        if let Some(host) = &self.options.set_host {
+            head.authority.clone_from(host);
+        }
+        if self.options.strip_prefix
+            && let Some(target) = options::strip_prefix(&head.target, &self.prefix)
+        {
+            head.target = target;
+        }
+        self.options.request_headers.apply(&mut head.headers);
     }
+}
+
+fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure> {
+    let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
+    let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
+    rules.routes.find(&host.name, &path).ok_or(Failure::NoRoute)
 }
 
 /// The body that a visitor gets, and with it the record of the exchange, which ends when it does.

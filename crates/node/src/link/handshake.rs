@@ -84,9 +84,15 @@ pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) ->
             Ok(Joined { link, control, heartbeat })
         }
         Some(Control::StreamOpenResponse(StreamOpenResponse::Denied { reason })) => Err(HandshakeError::Denied(reason)),
-        Some(Control::StreamOpen(_) | Control::Heartbeat(_) | Control::Drain(_) | Control::Drained) | None => {
-            Err(HandshakeError::Unexpected)
-        }
+        Some(
+            Control::StreamOpen(_)
+            | Control::Heartbeat(_)
+            | Control::Drain(_)
+            | Control::Drained
+            | Control::ConfigSync { .. }
+            | Control::ConfigAck { .. },
+        )
+        | None => Err(HandshakeError::Unexpected),
     }
 }
 

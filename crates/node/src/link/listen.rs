@@ -4,11 +4,8 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 
-use super::{
-    tls::{self, TlsError},
-    transport,
-};
-use crate::settings::TunnelListen;
+use super::{tls, transport};
+use crate::{credentials::TlsError, settings::TunnelListen};
 
 /// Why a server cannot listen for clients.
 #[derive(Debug, thiserror::Error)]

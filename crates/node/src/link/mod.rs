@@ -21,14 +21,17 @@ use adit_core::{
     group::{Carrier, Health},
     id::{Identity, SessionId},
     limits::Limits,
+    wire::{config::ConfigVersion, control::ConfigOutcome},
 };
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use quinn::VarInt;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
 
-use crate::stream::{RecvStream, SendStream};
+use crate::stream::{RecvStream, SendStream, StreamError};
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +83,16 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    config_ack: ArcSwapOption<ConfigAck>,
+}
+
+/// What the client of a link did with the configuration that was last pushed over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigAck {
+    /// Which configuration.
+    pub version: ConfigVersion,
+    /// What became of it.
+    pub outcome: ConfigOutcome,
 }
 
 /// When something was last heard, in terms of what quinn counts.
@@ -112,6 +125,7 @@ impl Link {
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
+            config_ack: ArcSwapOption::empty(),
         }))
     }
 
@@ -140,6 +154,16 @@ impl Link {
         self.0.quic.stats()
     }
 
+    /// Takes down what became of a pushed configuration.
+    pub fn acknowledged(&self, ack: ConfigAck) {
+        self.0.config_ack.store(Some(Arc::new(ack)));
+    }
+
+    /// Returns what became of the configuration that was pushed last; none before there was one.
+    pub fn config_ack(&self) -> Option<Arc<ConfigAck>> {
+        self.0.config_ack.load_full()
+    }
+
     /// Waits for the right to ask an exchange. Cancel-safe.
     ///
     /// # Errors
@@ -163,6 +187,28 @@ impl Link {
     pub async fn idle(&self) {
         // Fails only when the semaphore is closed, which it never is.
         let _ = self.0.permits.acquire_many(self.0.exchanges_max).await;
+    }
+
+    /// Sends `frame` on a unidirectional stream of its own. Not cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost or the peer does not want it.
+    pub async fn push(&self, frame: Bytes) -> Result<(), StreamError> {
+        let stream = self.0.quic.open_uni().await.map_err(|_| StreamError::LinkLost)?;
+        let mut stream = SendStream::new(stream);
+        stream.write(&mut [frame]).await?;
+        stream.finish();
+        Ok(())
+    }
+
+    /// Accepts a unidirectional stream. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost or closed; the error says why.
+    pub async fn accept_push(&self) -> Result<RecvStream, quinn::ConnectionError> {
+        Ok(RecvStream::new(self.0.quic.accept_uni().await?))
     }
 
     /// Opens the stream of a new exchange. Cancel-safe.
@@ -251,7 +297,10 @@ impl Carrier for Link {
         if self.0.draining.load(Ordering::Acquire) || self.0.quic.close_reason().is_some() {
             return Health::Draining;
         }
-        if self.0.suspect.load(Ordering::Relaxed) { Health::Suspect } else { Health::Healthy }
+        if self.0.suspect.load(Ordering::Relaxed) {
+            return Health::Suspect;
+        }
+        if self.0.permits.available_permits() == 0 { Health::Full } else { Health::Healthy }
     }
 
     fn in_flight(&self) -> u32 {

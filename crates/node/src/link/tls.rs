@@ -1,103 +1,16 @@
 //! Who is at each end of a link: TLS 1.3 with certificates on both sides.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use adit_core::{id::Identity, wire::ALPN};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
-    server::WebPkiClientVerifier,
-    version::TLS13,
+    ClientConfig, RootCertStore, ServerConfig, pki_types::CertificateDer, server::WebPkiClientVerifier, version::TLS13,
 };
 use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
 use super::transport;
-
-/// A certificate chain and its private key.
-#[derive(Debug)]
-pub struct Credentials {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
-
-/// Why certificates or keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// The file is not PEM, or holds nothing of the wanted kind.
-    #[error("{} holds no {wanted}: {error}", path.display())]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// What was looked for.
-        wanted: &'static str,
-        /// What was found instead.
-        error: pem::Error,
-    },
-    /// The certificate and the key do not work, or not together.
-    #[error("{what}: {error}")]
-    Unusable {
-        /// What was tried.
-        what: &'static str,
-        /// What rustls said.
-        error: String,
-    },
-}
-
-impl Credentials {
-    /// Takes a chain, leaf first, and the key of the leaf.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain, key }
-    }
-
-    /// Reads PEM files.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read, is not PEM, or the key is not that of the certificate.
-    pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let chain = certificates(cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| TlsError::Pem {
-            path: key.to_owned(),
-            wanted: "private key",
-            error,
-        })?;
-        let credentials = Self { chain, key };
-        credentials.certified_key()?;
-        Ok(credentials)
-    }
-
-    fn certified_key(&self) -> Result<rustls::sign::CertifiedKey, TlsError> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        rustls::sign::CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
-            .map_err(|error| unusable("the certificate and its key do not go together", error))
-    }
-}
-
-/// Reads the certificates of those whose signature is trusted.
-///
-/// # Errors
-///
-/// When the file cannot be read or holds no certificate that can be trusted.
-pub fn roots_from_file(path: &Path) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| unusable("a certificate authority cannot be trusted", error))?;
-    }
-    Ok(roots)
-}
+use crate::credentials::{Credentials, TlsError, unusable};
 
 /// Returns quinn's settings for the side that listens. Clients must present a certificate that `roots` signed.
 ///
@@ -113,7 +26,7 @@ pub fn server_config(credentials: &Credentials, roots: RootCertStore) -> Result<
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3 is not available", error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(credentials.chain.clone(), credentials.key.clone_key())
+        .with_single_cert(credentials.chain(), credentials.key())
         .map_err(|error| unusable("the server's certificate", error))?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
@@ -134,7 +47,7 @@ pub fn client_config(credentials: &Credentials, roots: RootCertStore) -> Result<
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3 is not available", error))?
         .with_root_certificates(roots)
-        .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())
+        .with_client_auth_cert(credentials.chain(), credentials.key())
         .map_err(|error| unusable("the client's certificate", error))?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // 0-RTT data can be replayed, and registration must not be.
@@ -160,22 +73,4 @@ fn name_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
     });
     let common = || certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     dns.or_else(common).map(|name| Identity(name.into()))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(path)?;
-    let bad = |error| TlsError::Pem { path: path.to_owned(), wanted: "certificate", error };
-    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(bad)?;
-    if chain.is_empty() {
-        return Err(bad(pem::Error::NoItemsFound));
-    }
-    Ok(chain)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })
-}
-
-fn unusable(what: &'static str, error: impl std::fmt::Display) -> TlsError {
-    TlsError::Unusable { what, error: error.to_string() }
 }

@@ -15,9 +15,10 @@ use adit_core::{
     group::Member,
     id::{ClientId, Group, SessionId},
     limits::{Limits, Timeouts},
-    route::{HostPattern, PathPrefix, Pattern, RouteTable},
+    route::{Conflict, HostPattern, PathPrefix, Pattern, RouteTable, RuleOptions},
     wire::control::{StreamOpen, StreamType},
 };
+use arc_swap::ArcSwap;
 use quinn::Endpoint;
 use tokio::{
     task::JoinSet,
@@ -30,17 +31,21 @@ use super::StartError;
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
-    egress::service::Egress,
-    ingress::{listener::Listener, service::Ingress},
+    egress::service::{Egress, Routes},
+    ingress::{
+        listener::Listener,
+        service::{Ingress, Route, Rules},
+    },
     link::{
         dial::{self, DialError},
         handshake::{self, HandshakeError, Joined},
         tls,
     },
-    meter::Side,
+    meter,
+    push::{Policy, Pushed},
     registry::{GroupLinks, Registry},
-    session::{self, Answering, Heartbeats, Stopping},
-    settings::{ClientSettings, HostPort},
+    session::{self, Answering, Side, Stopping},
+    settings::{AdminEntry, Allow, ClientSettings, HostPort},
 };
 
 /// The group that a client's own links to its servers are in.
@@ -50,27 +55,53 @@ const SERVERS: &str = "servers";
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    entry: Option<(Listener, Arc<Ingress>)>,
-    targets: Vec<HostPort>,
-    caller: Arc<Caller>,
+    listener: Option<Listener>,
     admin: Option<Admin>,
-    handles: Arc<Handles>,
+    control: ClientControl,
 }
 
-/// What it takes to get a link and to hold it.
+/// What can be done to a client while it runs.
+#[derive(Clone, Debug)]
+pub struct ClientControl {
+    ingress: Arc<Ingress>,
+    caller: Arc<Caller>,
+    handles: Arc<Handles>,
+    bound: Arc<Bound>,
+}
+
+/// What it was told to connect to and to bind; it cannot change.
+#[derive(Debug, PartialEq, Eq)]
+struct Bound {
+    targets: Vec<HostPort>,
+    group: Group,
+    http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+/// What it takes to get links and to hold them.
 #[derive(Debug)]
 struct Caller {
     client_id: ClientId,
     group: Group,
     /// Numbers the links of this process; servers number them on their own.
     links: AtomicU64,
-    config: quinn::ClientConfig,
-    server_name: String,
     servers: Arc<GroupLinks>,
     egress: Arc<Egress>,
+    /// This node's listeners, which a push cannot make it dial.
+    own: Vec<SocketAddr>,
+    /// What each server has pushed, in the order of the targets.
+    pushed: Vec<Arc<Pushed>>,
+    terms: ArcSwap<Terms>,
+    recorder: Recorder,
+}
+
+/// What the next link goes by.
+#[derive(Debug)]
+struct Terms {
+    config: quinn::ClientConfig,
+    server_name: String,
     limits: Limits,
     timeouts: Timeouts,
-    recorder: Recorder,
 }
 
 /// Why a try to get a link failed.
@@ -89,63 +120,69 @@ impl Client {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
+        let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let egress = Arc::new(Egress::new(client_id.as_str(), egress, &timeouts)?);
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
         };
-        let watch = admin.as_ref().map(Admin::watch);
+        let (listener, trusted_proxies) = match http {
+            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
+            None => (None, Vec::new()),
+        };
         let registry = Arc::new(Registry::default());
+        let recorder = |side, group: Option<&Group>| {
+            Recorder::new(registry.meters().meter(side, group), admin.as_ref().map(Admin::watch))
+        };
         let servers = registry.group(&servers_group());
-        let recorder = Recorder::new(registry.meters().meter(Side::Answered, Some(&tunnel.group)), watch.clone());
-        let entry = match http {
-            Some(http) => {
-                let listener = Listener::bind(http.listen).await?;
-                let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
-                let routes = RouteTable::new([(everything, Arc::clone(&servers))])?;
-                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), watch.clone());
-                let ingress = Ingress::new(routes, Failure::NoServer, http.trusted_proxies, limits, timeouts, recorder);
-                Some((listener, Arc::new(ingress)))
-            }
-            None => None,
+        let rules = Rules { routes: everything_to(&servers)?, trusted_proxies, limits, timeouts };
+        let (http_address, admin_address) =
+            (listener.as_ref().map(Listener::address), admin.as_ref().map(Admin::address));
+        let caller = Caller {
+            egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &timeouts)?)),
+            client_id,
+            recorder: recorder(meter::Side::Answered, Some(&tunnel.group)),
+            group: tunnel.group,
+            links: AtomicU64::new(1),
+            servers,
+            own: [http_address, admin_address].into_iter().flatten().collect(),
+            pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
+            terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
         };
-        let endpoint = dial::endpoint().map_err(StartError::Socket)?;
-        let handles = Handles {
+        caller.judge_pushes(&tunnel.allow, timeouts);
+        let ingress = Arc::new(Ingress::new(Failure::NoServer, rules, recorder(meter::Side::Asked, None)));
+        let told = admin::Config {
+            role: "client",
+            version: env!("CARGO_PKG_VERSION"),
+            tunnel: None,
+            connect: tunnel.connect.iter().map(HostPort::to_string).collect(),
+            http: http_address,
+            admin: admin_address,
+            limits,
+            timeouts,
+        };
+        let handles = Arc::new(Handles {
             registry,
-            ingress: entry.as_ref().map(|(_, ingress)| Arc::clone(ingress)),
-            egress: Arc::clone(&egress),
-            needs: Some(Arc::clone(&servers)),
-            config: admin::Config {
-                role: "client",
-                version: env!("CARGO_PKG_VERSION"),
-                tunnel: None,
-                connect: tunnel.connect.iter().map(HostPort::to_string).collect(),
-                http: entry.as_ref().map(|(listener, _)| listener.address()),
-                admin: admin.as_ref().map(Admin::address),
-                limits,
-                timeouts,
-            },
-        };
-        let (group, server_name) = (tunnel.group, tunnel.server_name);
-        let links = AtomicU64::new(1);
-        let caller =
-            Caller { client_id, group, links, config, server_name, servers, egress, limits, timeouts, recorder };
-        Ok(Self {
-            endpoint,
-            entry,
-            targets: tunnel.connect,
-            caller: Arc::new(caller),
-            admin,
-            handles: Arc::new(handles),
-        })
+            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            egress: Arc::clone(&caller.egress),
+            pushed: caller.pushed.clone(),
+            needs: Some(Arc::clone(&caller.servers)),
+            config: ArcSwap::from_pointee(told),
+        });
+        let control = ClientControl { ingress, caller: Arc::new(caller), handles, bound: Arc::new(bound) };
+        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, listener, admin, control })
+    }
+
+    /// Returns what can be done to the client while it runs.
+    pub fn control(&self) -> ClientControl {
+        self.control.clone()
     }
 
     /// Returns the address of the local HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.entry.as_ref().map(|(listener, _)| listener.address())
+        self.listener.as_ref().map(Listener::address)
     }
 
     /// Returns the address of the admin interface, with the port that the system chose where it was 0.
@@ -155,7 +192,7 @@ impl Client {
 
     /// Returns the links to servers, to watch them come and go.
     pub fn servers(&self) -> Arc<GroupLinks> {
-        Arc::clone(&self.caller.servers)
+        Arc::clone(&self.control.caller.servers)
     }
 
     /// Connects, and keeps connected until `stop` is cancelled; then until nothing is in flight or the grace is
@@ -163,45 +200,104 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entry, targets, caller, admin, handles } = self;
-        let grace = caller.timeouts.drain;
+        let Self { endpoint, listener, admin, control } = self;
+        let ClientControl { ingress, caller, handles, bound } = control;
+        let grace = caller.terms.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
-            if let Some((listener, ingress)) = entry {
+            if let Some(listener) = listener {
                 listener.serve(ingress, stop.clone()).await;
             }
             stopping.entries_closed.cancel();
         };
         let links = async {
             let mut links = JoinSet::new();
-            for target in targets {
+            for (target, pushed) in bound.targets.iter().cloned().zip(caller.pushed.clone()) {
                 let span = tracing::info_span!("link", server = %target);
                 let (caller, endpoint, stopping) = (Arc::clone(&caller), endpoint.clone(), stopping.clone());
-                links.spawn(async move { caller.stay_connected(&endpoint, &target, stopping).await }.instrument(span));
+                let stay = async move { caller.stay_connected(&endpoint, &target, &pushed, stopping).await };
+                links.spawn(stay.instrument(span));
             }
             while links.join_next().await.is_some() {}
         };
         let work = async {
-            super::run_with_grace(
-                async {
-                    tokio::join!(entries, links);
-                },
-                &stop,
-                grace,
-            )
-            .await;
+            let both = async {
+                tokio::join!(entries, links);
+            };
+            super::run_with_grace(both, &stop, grace).await;
             super::close(endpoint.clone()).await;
         };
         super::with_admin(admin, handles, stop.clone(), work).await;
     }
 }
 
+impl ClientControl {
+    /// Puts new settings in force, as a whole or not at all; no request is dropped.
+    ///
+    /// Rules, upstreams, `allow`, limits and waits change for what comes next, certificates with the next link.
+    /// Returns the keys that stay as they were until a restart.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be used; then everything stays as it was.
+    pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
+        let bound = Bound::of(&settings);
+        let ClientSettings { tunnel, http, egress, admin: _, limits, timeouts } = settings;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let own = Routes::new(egress, &timeouts)?;
+        let routes = everything_to(&self.caller.servers)?;
+        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
+        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.caller.egress.replace(own);
+        self.caller.judge_pushes(&tunnel.allow, timeouts);
+        self.handles.told(limits, timeouts);
+        self.caller.terms.store(Arc::new(Terms { config, server_name: tunnel.server_name, limits, timeouts }));
+        Ok(bound.differences(&self.bound))
+    }
+}
+
+impl Bound {
+    fn of(settings: &ClientSettings) -> Self {
+        Self {
+            targets: settings.tunnel.connect.clone(),
+            group: settings.tunnel.group.clone(),
+            http: settings.http.as_ref().map(|http| http.listen),
+            admin: settings.admin.map(AdminEntry::listen),
+        }
+    }
+
+    fn differences(&self, running: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("tunnel.connect", self.targets != running.targets),
+            ("tunnel.group", self.group != running.group),
+            ("http.listen", self.http != running.http),
+            ("admin.listen", self.admin != running.admin),
+        ];
+        keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+}
+
+/// The one rule of a client's entry: the server decides.
+fn everything_to(servers: &Arc<GroupLinks>) -> Result<RouteTable<Route>, Conflict> {
+    let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
+    let route = Route { group: Arc::clone(servers), prefix: PathPrefix::root(), options: RuleOptions::default() };
+    RouteTable::new([(everything, route)])
+}
+
 impl Caller {
+    /// Sets what pushed configuration is judged by.
+    fn judge_pushes(&self, allow: &Allow, timeouts: Timeouts) {
+        for pushed in &self.pushed {
+            pushed.judge_by(Policy { allow: allow.clone(), own: self.own.clone(), timeouts });
+        }
+    }
+
     /// Dials for ever, until the node stops.
-    async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, stopping: Stopping) {
+    async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, pushed: &Arc<Pushed>, stopping: Stopping) {
         // Stands for the server in the group of servers: two of them may have certificates of one name.
         let server_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let mut backoff = Backoff::new(self.timeouts.reconnect_min, self.timeouts.reconnect_max);
+        let timeouts = self.terms.load().timeouts;
+        let mut backoff = Backoff::new(timeouts.reconnect_min, timeouts.reconnect_max);
         loop {
             let connected = tokio::select! {
                 connected = self.connect(endpoint, target) => connected,
@@ -210,9 +306,9 @@ impl Caller {
             match connected {
                 Ok(joined) => {
                     let since = Instant::now();
-                    self.hold(joined, &server_id, stopping.clone()).await;
+                    self.hold(joined, &server_id, pushed, stopping.clone()).await;
                     // A link that is lost at once again and again must not be dialled at full speed.
-                    if since.elapsed() > self.timeouts.reconnect_max {
+                    if since.elapsed() > timeouts.reconnect_max {
                         backoff.reset();
                     }
                 }
@@ -227,7 +323,8 @@ impl Caller {
     }
 
     async fn connect(&self, endpoint: &Endpoint, target: &HostPort) -> Result<Joined, ConnectError> {
-        let quic = dial::dial(endpoint, &self.config, target, &self.server_name).await?;
+        let terms = self.terms.load_full();
+        let quic = dial::dial(endpoint, &terms.config, target, &terms.server_name).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let open = StreamOpen {
             client_id: self.client_id.clone(),
@@ -237,24 +334,27 @@ impl Caller {
             features: 0,
             timestamp_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         };
-        Ok(handshake::join(quic, open, &self.limits).await?)
+        Ok(handshake::join(quic, open, &terms.limits).await?)
     }
 
-    async fn hold(&self, joined: Joined, server_id: &ClientId, stopping: Stopping) {
+    async fn hold(&self, joined: Joined, server_id: &ClientId, pushed: &Arc<Pushed>, stopping: Stopping) {
         let link = joined.link.clone();
         let (session, identity) = (link.session(), link.peer().clone());
         let number = SessionId(self.links.fetch_add(1, Ordering::Relaxed));
         let member = Member { session: number, client_id: server_id.clone(), identity, link };
         let (membership, _) = self.servers.join(member);
         tracing::info!(%session, id = %self.client_id, group = %self.group, "connected");
+        let terms = self.terms.load_full();
         let answering = Answering {
             group: self.group.clone(),
             egress: Arc::clone(&self.egress),
-            limits: self.limits,
-            grace: self.timeouts.drain,
+            pushed: Arc::clone(pushed),
+            limits: terms.limits,
+            grace: terms.timeouts.drain,
             recorder: self.recorder.clone(),
         };
-        let ended = session::run(joined, answering, Heartbeats::Send, stopping).await;
+        let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
+        let ended = session::run(joined, answering, side, stopping).await;
         drop(membership);
         tracing::info!(%session, "disconnected: {ended}");
     }

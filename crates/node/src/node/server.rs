@@ -15,11 +15,13 @@ use adit_core::{
     group::{self, Member},
     id::{Group, Identity, SessionId},
     limits::{Limits, Timeouts},
-    route::RouteTable,
-    wire::control::StreamOpen,
+    route::{Conflict, RouteTable},
+    wire::{codec::EncodeError, control::StreamOpen},
 };
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use quinn::{Endpoint, Incoming};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -27,46 +29,69 @@ use super::StartError;
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
-    egress::service::Egress,
-    ingress::{listener::Listener, service::Ingress},
+    egress::service::{Egress, Routes},
+    ingress::{
+        listener::Listener,
+        service::{Ingress, Route, Rules},
+    },
     link::{
         Close,
         handshake::{self, Applicant, HandshakeError},
         listen::listen,
+        tls,
     },
-    meter::Side,
+    meter,
+    push::Packed,
     registry::{GroupLinks, Registry},
-    session::{self, Answering, Ended, Heartbeats, Stopping},
-    settings::{GroupSettings, ServerSettings},
+    session::{self, Answering, Ended, Side, Stopping},
+    settings::{AdminEntry, GroupSettings, IngressRule, ServerSettings},
     watch::Watch,
 };
 
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Server {
-    endpoint: Endpoint,
-    entry: Option<Entry>,
-    lobby: Arc<Lobby>,
+    listener: Option<Listener>,
     admin: Option<Admin>,
-    handles: Arc<Handles>,
+    control: ServerControl,
 }
 
-#[derive(Debug)]
-struct Entry {
-    listener: Listener,
+/// What can be done to a server while it runs.
+#[derive(Clone, Debug)]
+pub struct ServerControl {
+    endpoint: Endpoint,
     ingress: Arc<Ingress>,
+    lobby: Arc<Lobby>,
+    handles: Arc<Handles>,
+    bound: Bound,
+}
+
+/// What was asked to be bound; it cannot change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bound {
+    tunnel: SocketAddr,
+    http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 /// What a new link meets.
 #[derive(Debug)]
 struct Lobby {
     registry: Arc<Registry>,
-    groups: HashMap<Group, GroupSettings>,
     egress: Arc<Egress>,
-    limits: Limits,
-    timeouts: Timeouts,
+    house_rules: ArcSwap<HouseRules>,
+    /// What the clients of each group are to have.
+    wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
     sessions: AtomicU64,
     watch: Option<Arc<Watch>>,
+}
+
+/// Who may join, and on what terms.
+#[derive(Debug)]
+struct HouseRules {
+    groups: HashMap<Group, GroupSettings>,
+    limits: Limits,
+    timeouts: Timeouts,
 }
 
 impl Server {
@@ -76,48 +101,58 @@ impl Server {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
+        let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
-        let egress = Arc::new(Egress::new(&node_id, egress, &timeouts)?);
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
         };
         let watch = admin.as_ref().map(Admin::watch);
         let registry = Arc::new(Registry::default());
-        for name in groups.keys() {
-            registry.group(name);
-        }
-        let rules = ingress.into_iter().map(|rule| (rule.pattern, registry.group(&rule.group)));
-        let routes = RouteTable::new(rules)?;
-        let entry = match http {
-            Some(http) => {
-                let listener = Listener::bind(http.listen).await?;
-                let recorder = Recorder::new(registry.meters().meter(Side::Asked, None), watch.clone());
-                let ingress = Ingress::new(routes, Failure::NoClient, http.trusted_proxies, limits, timeouts, recorder);
-                Some(Entry { listener, ingress: Arc::new(ingress) })
-            }
-            None => None,
-        };
-        let endpoint = listen(&tunnel)?;
-        let handles = Handles {
+        let lobby = Lobby {
             registry: Arc::clone(&registry),
-            ingress: entry.as_ref().map(|entry| Arc::clone(&entry.ingress)),
-            egress: Arc::clone(&egress),
-            needs: None,
-            config: admin::Config {
-                role: "server",
-                version: env!("CARGO_PKG_VERSION"),
-                tunnel: endpoint.local_addr().ok(),
-                connect: Vec::new(),
-                http: entry.as_ref().map(|entry| entry.listener.address()),
-                admin: admin.as_ref().map(Admin::address),
-                limits,
-                timeouts,
-            },
+            egress: Arc::new(Egress::new(&node_id, Routes::new(egress, &timeouts)?)),
+            house_rules: ArcSwap::from_pointee(HouseRules { groups: HashMap::new(), limits, timeouts }),
+            wanted: DashMap::new(),
+            sessions: AtomicU64::new(1),
+            watch: watch.clone(),
         };
-        let lobby = Lobby { registry, groups, egress, limits, timeouts, sessions: AtomicU64::new(1), watch };
-        Ok(Self { endpoint, entry, lobby: Arc::new(lobby), admin, handles: Arc::new(handles) })
+        lobby.replace(HouseRules { groups, limits, timeouts })?;
+        let routes = ingress_routes(&registry, ingress)?;
+        let (listener, trusted_proxies) = match http {
+            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
+            None => (None, Vec::new()),
+        };
+        let rules = Rules { routes, trusted_proxies, limits, timeouts };
+        let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
+        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, recorder));
+        let endpoint = listen(&tunnel)?;
+        let told = admin::Config {
+            role: "server",
+            version: env!("CARGO_PKG_VERSION"),
+            tunnel: endpoint.local_addr().ok(),
+            connect: Vec::new(),
+            http: listener.as_ref().map(Listener::address),
+            admin: admin.as_ref().map(Admin::address),
+            limits,
+            timeouts,
+        };
+        let handles = Handles {
+            registry,
+            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            egress: Arc::clone(&lobby.egress),
+            pushed: Vec::new(),
+            needs: None,
+            config: ArcSwap::from_pointee(told),
+        };
+        let control = ServerControl { endpoint, ingress, lobby: Arc::new(lobby), handles: Arc::new(handles), bound };
+        Ok(Self { listener, admin, control })
+    }
+
+    /// Returns what can be done to the server while it runs.
+    pub fn control(&self) -> ServerControl {
+        self.control.clone()
     }
 
     /// Returns the UDP address, with the port that the system chose where it was 0.
@@ -126,12 +161,12 @@ impl Server {
     ///
     /// When the system does not tell.
     pub fn tunnel_address(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        self.control.endpoint.local_addr()
     }
 
     /// Returns the address of the HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.entry.as_ref().map(|entry| entry.listener.address())
+        self.listener.as_ref().map(Listener::address)
     }
 
     /// Returns the address of the admin interface, with the port that the system chose where it was 0.
@@ -141,36 +176,85 @@ impl Server {
 
     /// Returns the links of a group, to watch who comes and goes.
     pub fn group(&self, name: &Group) -> Arc<GroupLinks> {
-        self.lobby.registry.group(name)
+        self.control.lobby.registry.group(name)
     }
 
     /// Serves until `stop` is cancelled, and then until nothing is in flight or the grace is over.
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entry, lobby, admin, handles } = self;
-        let grace = lobby.timeouts.drain;
+        let Self { listener, admin, control } = self;
+        let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
+        let grace = lobby.house_rules.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
-            if let Some(Entry { listener, ingress }) = entry {
+            if let Some(listener) = listener {
                 listener.serve(ingress, stop.clone()).await;
             }
             stopping.entries_closed.cancel();
         };
         let links = accept_links(&endpoint, lobby, stopping.clone());
         let work = async {
-            super::run_with_grace(
-                async {
-                    tokio::join!(entries, links);
-                },
-                &stop,
-                grace,
-            )
-            .await;
+            let both = async {
+                tokio::join!(entries, links);
+            };
+            super::run_with_grace(both, &stop, grace).await;
             super::close(endpoint.clone()).await;
         };
         super::with_admin(admin, handles, stop.clone(), work).await;
     }
+}
+
+impl ServerControl {
+    /// Puts new settings in force, as a whole or not at all; no request is dropped.
+    ///
+    /// Rules, groups, upstreams, limits, waits and certificates change for what comes next. Links of clients that
+    /// may no longer be in their group are closed. Returns the keys that stay as they were until a restart.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be used; then everything stays as it was.
+    pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
+        let bound = Bound::of(&settings);
+        let ServerSettings { tunnel, http, ingress, groups, egress, admin: _, limits, timeouts } = settings;
+        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots)?;
+        let own = Routes::new(egress, &timeouts)?;
+        let routes = ingress_routes(&self.lobby.registry, ingress)?;
+        self.lobby.replace(HouseRules { groups, limits, timeouts })?;
+        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
+        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.lobby.egress.replace(own);
+        self.endpoint.set_server_config(Some(tls));
+        self.handles.told(limits, timeouts);
+        Ok(bound.differences(self.bound))
+    }
+}
+
+impl Bound {
+    fn of(settings: &ServerSettings) -> Self {
+        Self {
+            tunnel: settings.tunnel.listen,
+            http: settings.http.as_ref().map(|http| http.listen),
+            admin: settings.admin.map(AdminEntry::listen),
+        }
+    }
+
+    fn differences(self, running: Self) -> Vec<&'static str> {
+        let keys = [
+            ("tunnel.listen", self.tunnel != running.tunnel),
+            ("http.listen", self.http != running.http),
+            ("admin.listen", self.admin != running.admin),
+        ];
+        keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+}
+
+fn ingress_routes(registry: &Registry, rules: Vec<IngressRule>) -> Result<RouteTable<Route>, Conflict> {
+    RouteTable::new(rules.into_iter().map(|rule| {
+        let IngressRule { pattern, group, options } = rule;
+        let route = Route { group: registry.group(&group), prefix: pattern.path.clone(), options };
+        (pattern, route)
+    }))
 }
 
 /// Accepts links until the node stops, and then waits for the last of them to end.
@@ -196,6 +280,36 @@ async fn accept_links(endpoint: &Endpoint, lobby: Arc<Lobby>, stopping: Stopping
 }
 
 impl Lobby {
+    /// Puts new house rules in force: pushes what has changed, and shows out who may stay no longer.
+    fn replace(&self, rules: HouseRules) -> Result<(), EncodeError> {
+        let mut wanted = HashMap::new();
+        for (group, settings) in &rules.groups {
+            let packed = settings.push.as_ref().map(Packed::new).transpose()?;
+            wanted.insert(group.clone(), packed);
+        }
+        for (group, packed) in wanted {
+            self.wanted(&group).send_if_modified(|current| {
+                let version = |packed: &Option<Packed>| packed.as_ref().map(|packed| packed.version);
+                let changed = version(current) != version(&packed);
+                *current = packed;
+                changed
+            });
+        }
+        let rules = Arc::new(rules);
+        self.house_rules.store(Arc::clone(&rules));
+        for (group, member) in self.registry.members() {
+            if objection(&rules, &group, &member.identity).is_some() {
+                tracing::warn!(session = %member.session, client = %member.identity, %group, "may stay no longer");
+                member.link.close(Close::Denied);
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, group: &Group) -> watch::Sender<Option<Packed>> {
+        self.wanted.entry(group.clone()).or_insert_with(|| watch::Sender::new(None)).clone()
+    }
+
     async fn serve(self: Arc<Self>, incoming: Incoming, stopping: Stopping) {
         let peer = incoming.remote_address();
         match self.register(incoming).await {
@@ -213,7 +327,7 @@ impl Lobby {
     async fn hold(&self, applicant: Applicant, stopping: Stopping) {
         let (open, identity) = (applicant.open.clone(), applicant.identity.clone());
         let span = tracing::info_span!("link", client = %identity, group = %open.group);
-        if let Some(reason) = self.objection(&open, &identity) {
+        if let Some(reason) = objection(&self.house_rules.load_full(), &open.group, &identity) {
             span.in_scope(|| tracing::warn!(id = %open.client_id, reason, "join denied"));
             return applicant.deny(reason).await;
         }
@@ -225,17 +339,6 @@ impl Lobby {
         });
     }
 
-    fn objection(&self, open: &StreamOpen, identity: &Identity) -> Option<String> {
-        let group = &open.group;
-        let Some(settings) = self.groups.get(group) else {
-            return Some(format!("there is no group {group} on this server"));
-        };
-        if !group::may_join(&settings.clients, identity) {
-            return Some(format!("{identity} may not join the group {group}"));
-        }
-        None
-    }
-
     async fn member(
         &self,
         applicant: Applicant,
@@ -244,7 +347,8 @@ impl Lobby {
     ) -> Result<Ended, HandshakeError> {
         let StreamOpen { client_id, group, stream_type, version, .. } = applicant.open.clone();
         let identity = applicant.identity.clone();
-        let joined = applicant.accept(session, self.timeouts.heartbeat, &self.limits).await?;
+        let HouseRules { limits, timeouts, .. } = *self.house_rules.load_full();
+        let joined = applicant.accept(session, timeouts.heartbeat, &limits).await?;
         let member = Member { session, client_id: client_id.clone(), identity, link: joined.link.clone() };
         let (membership, replaced) = self.registry.group(&group).join(member);
         if let Some(stale) = replaced {
@@ -252,17 +356,30 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
-        let recorder = Recorder::new(self.registry.meters().meter(Side::Answered, Some(&group)), self.watch.clone());
+        let asked_of_us = self.registry.meters().meter(meter::Side::Answered, Some(&group));
+        let wanted = self.wanted(&group).subscribe();
         let answering = Answering {
             group,
             egress: Arc::clone(&self.egress),
-            limits: self.limits,
-            grace: self.timeouts.drain,
-            recorder,
+            pushed: Arc::default(),
+            limits,
+            grace: timeouts.drain,
+            recorder: Recorder::new(asked_of_us, self.watch.clone()),
         };
-        let heartbeats = Heartbeats::Expect { sweep: self.timeouts.sweep, stale: self.timeouts.stale };
-        let ended = session::run(joined, answering, heartbeats, stopping).await;
+        let side = Side::Server { sweep: timeouts.sweep, stale: timeouts.stale, wanted };
+        let ended = session::run(joined, answering, side, stopping).await;
         drop(membership);
         Ok(ended)
     }
+}
+
+/// Why a client may not be in a group, as its operator is told.
+fn objection(rules: &HouseRules, group: &Group, identity: &Identity) -> Option<String> {
+    let Some(settings) = rules.groups.get(group) else {
+        return Some(format!("there is no group {group} on this server"));
+    };
+    if !group::may_join(&settings.clients, identity) {
+        return Some(format!("{identity} may not join the group {group}"));
+    }
+    None
 }

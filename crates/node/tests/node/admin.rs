@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::tunnel::{Authority, Tunnel, ask};
+use crate::tunnel::{Authority, Tunnel, ask, push, pushing};
 
 /// Returns status and body of `GET path`.
 async fn get(admin: SocketAddr, path: &str) -> (u16, String) {
@@ -101,9 +101,13 @@ async fn the_api_shows_links_groups_rules_and_configuration() {
     let groups = json(tunnel.server_admin, "/api/v1/groups").await;
     assert_eq!(groups, serde_json::json!([{ "group": "web", "links": 1, "healthy": 1, "in_flight": 0 }]));
     let rules = json(tunnel.server_admin, "/api/v1/rules").await;
-    assert_eq!(rules, serde_json::json!({ "ingress": [{ "pattern": "*/", "group": "web" }], "egress": [] }));
+    assert_eq!(
+        rules,
+        serde_json::json!({ "ingress": [{ "pattern": "*/", "group": "web", "set_host": null }], "egress": [] })
+    );
     let rules = json(tunnel.client_admin, "/api/v1/rules").await;
-    let rule = serde_json::json!({ "pattern": "*/", "groups": null, "upstream": "app", "set_host": null });
+    let rule =
+        serde_json::json!({ "pattern": "*/", "groups": null, "upstream": "app", "set_host": null, "origin": "own" });
     assert_eq!(rules["egress"], serde_json::json!([rule]));
 
     let config = json(tunnel.server_admin, "/api/v1/config").await;
@@ -114,6 +118,88 @@ async fn the_api_shows_links_groups_rules_and_configuration() {
     let config = json(tunnel.client_admin, "/api/v1/config").await;
     assert_eq!(config["role"], "client");
     assert_eq!(config["connect"].as_array().unwrap().len(), 1);
+}
+
+/// Waits until a node shows what became of a push, and returns it.
+async fn config_ack(admin: SocketAddr) -> Value {
+    eventually(async || {
+        let config = json(admin, "/api/v1/links").await[0]["config"].clone();
+        config.is_object().then_some(config)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_push_is_shown_on_either_side_with_why() {
+    let pushed = push(([127, 0, 0, 1], 22).into());
+    let version = pushed.version.to_string();
+    let tunnel = Tunnel::start_with(|server, _| pushing(server, pushed), |_, _| {}).await;
+    let why = "upstreams.shared: 127.0.0.1:22 is not in the client's tunnel.allow";
+    for admin in [tunnel.server_admin, tunnel.client_admin] {
+        let ack = config_ack(admin).await;
+        assert_eq!(ack, serde_json::json!({ "version": version, "applied": false, "why": why }));
+    }
+    assert_eq!(json(tunnel.client_admin, "/api/v1/rules").await["egress"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_applied_push_is_shown_beside_the_rules_and_upstreams_of_the_client() {
+    let tunnel = Tunnel::start_with(
+        |server, backend| pushing(server, push(backend)),
+        |client, backend| client.tunnel.allow.add(&backend.to_string()).unwrap(),
+    )
+    .await;
+    for admin in [tunnel.server_admin, tunnel.client_admin] {
+        let ack = config_ack(admin).await;
+        assert_eq!((&ack["applied"], &ack["why"]), (&true.into(), &Value::Null));
+    }
+    assert!(visit(&tunnel, "/").await.ends_with("hello"));
+    let rules = json(tunnel.client_admin, "/api/v1/rules").await;
+    let shown: Vec<_> = [0, 1].map(|n| (&rules["egress"][n]["pattern"], &rules["egress"][n]["origin"])).into();
+    assert_eq!(shown, [(&Value::from("*/"), &Value::from("own")), (&"*/pushed".into(), &"pushed".into())]);
+    let upstreams = json(tunnel.client_admin, "/api/v1/upstreams").await;
+    assert_eq!(upstreams.as_array().unwrap().len(), 2);
+    assert_eq!((&upstreams[0]["upstream"], &upstreams[0]["origin"]), (&"app".into(), &"own".into()));
+    assert!(upstreams[0]["servers"][0]["latency_ms"].as_f64().unwrap() > 0.0);
+    let server = serde_json::json!({
+        "url": format!("http://{}", tunnel.backend), "healthy": true, "in_flight": 0, "latency_ms": null
+    });
+    assert_eq!(upstreams[1], serde_json::json!({ "upstream": "shared", "origin": "pushed", "servers": [server] }));
+}
+
+#[tokio::test]
+async fn a_push_cannot_make_a_client_dial_its_own_admin_interface() {
+    let tunnel = Tunnel::start().await;
+    let mut client = tunnel.authority.client_settings(tunnel.tunnel, tunnel.backend);
+    client.tunnel.allow.add(&tunnel.client_admin.to_string()).unwrap();
+    tunnel.client_control.reload(client).unwrap();
+    let mut server = tunnel.authority.server_settings();
+    pushing(&mut server, push(tunnel.client_admin));
+    tunnel.server_control.reload(server).unwrap();
+    let ack = config_ack(tunnel.server_admin).await;
+    assert_eq!(ack["why"], format!("upstreams.shared: {} is this client itself", tunnel.client_admin));
+}
+
+#[tokio::test]
+async fn what_is_shown_follows_a_reload() {
+    let tunnel = Tunnel::start().await;
+    let before = json(tunnel.server_admin, "/api/v1/config").await;
+    let mut server = tunnel.authority.server_settings();
+    server.ingress[0].options.set_host = Some("other.example".to_owned());
+    server.limits.connections_max = 7;
+    assert!(tunnel.server_control.reload(server).unwrap().is_empty());
+    let after = json(tunnel.server_admin, "/api/v1/config").await;
+    assert_eq!((&after["limits"]["connections_max"], &after["http"]), (&7.into(), &before["http"]));
+    assert_eq!(json(tunnel.server_admin, "/api/v1/rules").await["ingress"][0]["set_host"], "other.example");
+
+    let mut client = tunnel.authority.client_settings(tunnel.tunnel, tunnel.backend);
+    client.egress.rules.clear();
+    client.timeouts.connect = Duration::from_secs(9);
+    client.admin = None;
+    assert_eq!(tunnel.client_control.reload(client).unwrap(), ["admin.listen"]);
+    assert_eq!(json(tunnel.client_admin, "/api/v1/config").await["timeouts"]["connect"], "9s");
+    assert_eq!(json(tunnel.client_admin, "/api/v1/rules").await["egress"], serde_json::json!([]));
+    assert_eq!(json(tunnel.client_admin, "/api/v1/upstreams").await, serde_json::json!([]));
 }
 
 #[tokio::test]

@@ -1,16 +1,21 @@
 //! A server, a client and an upstream in one process, with keys that exist in memory only.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{Ipv4Addr, SocketAddr},
 };
 
-use adit_core::limits::{Limits, Timeouts};
+use adit_core::{
+    limits::{Limits, Timeouts},
+    route::RuleOptions,
+    wire::config::{self, ConfigPush, FieldEdits, GroupConfig},
+};
 use adit_node::{
     Client, Server,
-    link::tls::Credentials,
+    credentials::Credentials,
+    node::{ClientControl, ServerControl},
     settings::{
-        AdminEntry, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        AdminEntry, Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
         ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
@@ -31,12 +36,22 @@ pub(crate) const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 
 /// A tunnel that runs until it is dropped.
 pub(crate) struct Tunnel {
+    /// Who signed for both sides.
+    pub(crate) authority: Authority,
+    /// Where clients connect.
+    pub(crate) tunnel: SocketAddr,
+    /// The upstream.
+    pub(crate) backend: SocketAddr,
     /// Where visitors connect.
     pub(crate) entry: SocketAddr,
     /// The admin interface of the server.
     pub(crate) server_admin: SocketAddr,
     /// The admin interface of the client.
     pub(crate) client_admin: SocketAddr,
+    /// Puts new settings in force on the server.
+    pub(crate) server_control: ServerControl,
+    /// Puts new settings in force on the client.
+    pub(crate) client_control: ClientControl,
     /// Ends both nodes in order.
     pub(crate) stop: CancellationToken,
     /// Has the upstream cut what it sends for `/cut`.
@@ -48,14 +63,27 @@ pub(crate) struct Tunnel {
 impl Tunnel {
     /// Starts one, and waits until the client is connected.
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_, _| {}, |_, _| {}).await
+    }
+
+    /// Starts one with other settings, which may need the address of the upstream.
+    pub(crate) async fn start_with(
+        change_server: impl FnOnce(&mut ServerSettings, SocketAddr),
+        change_client: impl FnOnce(&mut ClientSettings, SocketAddr),
+    ) -> Self {
         let authority = Authority::new();
         let upstream = TcpListener::bind(ANY).await.unwrap();
         let backend = upstream.local_addr().unwrap();
-        let server = Server::bind(authority.server_settings()).await.unwrap();
+        let mut settings = authority.server_settings();
+        change_server(&mut settings, backend);
+        let server = Server::bind(settings).await.unwrap();
         let tunnel = server.tunnel_address().unwrap();
-        let client = Client::bind(authority.client_settings(tunnel, backend)).await.unwrap();
+        let mut settings = authority.client_settings(tunnel, backend);
+        change_client(&mut settings, backend);
+        let client = Client::bind(settings).await.unwrap();
         let entry = server.http_address().unwrap();
         let (server_admin, client_admin) = (server.admin_address().unwrap(), client.admin_address().unwrap());
+        let (server_control, client_control) = (server.control(), client.control());
         let clients = server.group(&"web".parse().unwrap());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
@@ -64,7 +92,19 @@ impl Tunnel {
         let cut = CancellationToken::new();
         tasks.spawn(serve(upstream, cut.clone()));
         clients.joined().await;
-        Self { entry, server_admin, client_admin, stop, cut, tasks }
+        Self {
+            authority,
+            tunnel,
+            backend,
+            entry,
+            server_admin,
+            client_admin,
+            server_control,
+            client_control,
+            stop,
+            cut,
+            tasks,
+        }
     }
 }
 
@@ -138,8 +178,15 @@ impl Authority {
                 client_roots: self.roots(),
             },
             http: Some(HttpEntry { listen: ANY, trusted_proxies: Vec::new() }),
-            ingress: vec![IngressRule { pattern: pattern(None, Some("/")).unwrap(), group: "web".parse().unwrap() }],
-            groups: HashMap::from([("web".parse().unwrap(), GroupSettings { clients: vec!["client".to_owned()] })]),
+            ingress: vec![IngressRule {
+                pattern: pattern(None, Some("/")).unwrap(),
+                group: "web".parse().unwrap(),
+                options: RuleOptions::default(),
+            }],
+            groups: HashMap::from([(
+                "web".parse().unwrap(),
+                GroupSettings { clients: vec!["client".to_owned()], push: None },
+            )]),
             egress: EgressSettings::default(),
             admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),
@@ -153,9 +200,9 @@ impl Authority {
             pattern: pattern(None, None).unwrap(),
             groups: None,
             upstream: "app".to_owned(),
-            set_host: None,
+            options: RuleOptions::default(),
         };
-        let upstream = UpstreamSettings { servers: vec![format!("http://{backend}").parse().unwrap()], roots: None };
+        let upstream = UpstreamSettings::new(vec![format!("http://{backend}").parse().unwrap()]);
         ClientSettings {
             tunnel: TunnelConnect {
                 connect: vec![HostPort { host: tunnel.ip().to_string(), port: tunnel.port() }],
@@ -163,6 +210,7 @@ impl Authority {
                 roots: self.roots(),
                 credentials: self.credentials("client"),
                 group: "web".parse().unwrap(),
+                allow: Allow::default(),
             },
             http: None,
             egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) },
@@ -171,4 +219,27 @@ impl Authority {
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// A configuration in which `/pushed` goes to one server, the upstream `shared`.
+pub(crate) fn push(server: SocketAddr) -> ConfigPush {
+    let rule = config::EgressRule {
+        host: None,
+        path: Some("/pushed".to_owned()),
+        groups: None,
+        upstream: "shared".to_owned(),
+        timeout: None,
+        set_host: None,
+        strip_prefix: false,
+        request_headers: FieldEdits::default(),
+        response_headers: FieldEdits::default(),
+    };
+    let upstream = config::Upstream { servers: vec![format!("http://{server}")], ..config::Upstream::default() };
+    let upstreams = BTreeMap::from([("shared".to_owned(), upstream)]);
+    GroupConfig { egress: vec![rule], upstreams }.push().unwrap()
+}
+
+/// Has a server push `push` to the clients of `web`.
+pub(crate) fn pushing(settings: &mut ServerSettings, push: ConfigPush) {
+    settings.groups.get_mut(&"web".parse().unwrap()).unwrap().push = Some(push);
 }

@@ -1,0 +1,121 @@
+//! Certificates and keys in files, and whom to trust.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+};
+
+/// A certificate chain and its private key.
+#[derive(Debug)]
+pub struct Credentials {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+/// Why certificates or keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is not PEM, or holds nothing of the wanted kind.
+    #[error("{} holds no {wanted}: {error}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+        /// What was found instead.
+        error: pem::Error,
+    },
+    /// The certificate and the key do not work, or not together.
+    #[error("{what}: {error}")]
+    Unusable {
+        /// What was tried.
+        what: &'static str,
+        /// What rustls said.
+        error: String,
+    },
+}
+
+impl Credentials {
+    /// Takes a chain, leaf first, and the key of the leaf.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { chain, key }
+    }
+
+    /// Reads PEM files.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, is not PEM, or the key is not that of the certificate.
+    pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        let chain = certificates(cert)?;
+        let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| TlsError::Pem {
+            path: key.to_owned(),
+            wanted: "private key",
+            error,
+        })?;
+        let credentials = Self { chain, key };
+        credentials.certified_key()?;
+        Ok(credentials)
+    }
+
+    /// Returns the chain, leaf first.
+    pub fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.clone()
+    }
+
+    /// Returns the key of the leaf.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        self.key.clone_key()
+    }
+
+    fn certified_key(&self) -> Result<rustls::sign::CertifiedKey, TlsError> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        rustls::sign::CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
+            .map_err(|error| unusable("the certificate and its key do not go together", error))
+    }
+}
+
+/// Reads the certificates of those whose signature is trusted.
+///
+/// # Errors
+///
+/// When the file cannot be read or holds no certificate that can be trusted.
+pub fn roots_from_file(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| unusable("a certificate authority cannot be trusted", error))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let bad = |error| TlsError::Pem { path: path.to_owned(), wanted: "certificate", error };
+    let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    if chain.is_empty() {
+        return Err(bad(pem::Error::NoItemsFound));
+    }
+    Ok(chain)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })
+}
+
+/// Makes the error for what rustls does not take.
+pub(crate) fn unusable(what: &'static str, error: impl std::fmt::Display) -> TlsError {
+    TlsError::Unusable { what, error: error.to_string() }
+}

@@ -1,0 +1,155 @@
+//! A request on its way to a server.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use adit_core::{failure::Failure, wire::exchange::RequestHead};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Uri, Version, header,
+    uri::{self, PathAndQuery, Scheme},
+};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use crate::{
+    body::RecvBody,
+    settings::{Protocol, ServerUrl},
+    stream::StreamError,
+};
+
+/// What a request is addressed to, apart from its other fields: it stands in another place in each version of
+/// HTTP, and a request that was given back may go out to another server in another version.
+#[derive(Debug)]
+pub struct Address {
+    /// What the visitor asked for; the server itself where that is nothing.
+    authority: Option<HeaderValue>,
+    target: PathAndQuery,
+}
+
+impl Address {
+    /// Addresses a request to whatever server it is sent to.
+    pub fn of_server(target: PathAndQuery) -> Self {
+        Self { authority: None, target }
+    }
+
+    /// Takes a head apart.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::BadRequest`] when the authority cannot stand in a field.
+    pub fn split(head: RequestHead, body: RequestBody) -> Result<(Self, Request<RequestBody>), Failure> {
+        let authority = (!head.authority.is_empty()).then(|| HeaderValue::try_from(head.authority));
+        let authority = authority.transpose().map_err(|_| Failure::BadRequest)?;
+        let mut request = Request::new(body);
+        *request.method_mut() = head.method;
+        *request.headers_mut() = head.headers;
+        Ok((Self { authority, target: head.target }, request))
+    }
+
+    /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
+    ///
+    /// # Errors
+    ///
+    /// When that is not possible: the request is malformed.
+    pub fn write(&self, request: &mut Request<RequestBody>, url: &ServerUrl, http2: bool) -> Result<(), http::Error> {
+        let authority = match &self.authority {
+            Some(authority) => authority.clone(),
+            None => HeaderValue::try_from(url.address.to_string())?,
+        };
+        let mut parts = uri::Parts::default();
+        parts.path_and_query = Some(self.target.clone());
+        if http2 {
+            request.headers_mut().remove(header::HOST);
+            parts.scheme = Some(if url.protocol == Protocol::Https { Scheme::HTTPS } else { Scheme::HTTP });
+            parts.authority = Some(authority.as_bytes().try_into()?);
+        } else {
+            request.headers_mut().insert(header::HOST, authority);
+        }
+        *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        *request.uri_mut() = Uri::from_parts(parts)?;
+        Ok(())
+    }
+}
+
+/// The body of a request, and a note of how far it came.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Option<RecvBody>,
+    upload: Option<Arc<Upload>>,
+}
+
+/// How far a request body came.
+#[derive(Debug, Default)]
+pub struct Upload {
+    ended_at: OnceLock<Instant>,
+    broken: AtomicBool,
+}
+
+impl Upload {
+    /// Returns when nothing more of the body was needed.
+    pub fn ended_at(&self) -> Option<Instant> {
+        self.ended_at.get().copied()
+    }
+
+    /// Returns whether the body broke where it came from, which is not the server's fault.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+}
+
+impl RequestBody {
+    /// Makes a body without anything in it.
+    pub fn empty() -> Self {
+        Self { body: None, upload: None }
+    }
+
+    /// Returns the note, where there is a body.
+    pub fn upload(&self) -> Option<Arc<Upload>> {
+        self.upload.clone()
+    }
+}
+
+impl From<RecvBody> for RequestBody {
+    fn from(body: RecvBody) -> Self {
+        let upload = (!body.is_end_stream()).then(Arc::default);
+        Self { body: Some(body), upload }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(upload) = &self.upload {
+            // hyper drops a body as soon as it needs no more of it.
+            let _ = upload.ended_at.set(Instant::now());
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = StreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        if let (Some(Err(_)), Some(upload)) = (&frame, &self.upload) {
+            upload.broken.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

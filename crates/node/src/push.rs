@@ -1,0 +1,245 @@
+//! Pushed configuration: what a server sends to the clients of a group, and what a client makes of it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use adit_core::{
+    limits::Timeouts,
+    wire::{
+        codec::{self, EncodeError},
+        config::{CONFIG_BYTES_MAX, ConfigPush, ConfigVersion, GroupConfig},
+        control::ConfigOutcome,
+    },
+};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
+
+use crate::{
+    credentials::TlsError,
+    egress::service::{EgressError, Routes},
+    settings::{
+        Allow, EgressSettings, HostPort,
+        resolve::{self, At, ResolveError},
+    },
+    stream::{RecvStream, StreamError},
+};
+
+/// A configuration, encoded for the wire.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    /// Which one it is.
+    pub version: ConfigVersion,
+    /// One frame.
+    pub frame: Bytes,
+}
+
+impl Packed {
+    /// Encodes a configuration.
+    ///
+    /// # Errors
+    ///
+    /// When it is too large.
+    pub fn new(push: &ConfigPush) -> Result<Self, EncodeError> {
+        let mut frame = BytesMut::new();
+        codec::encode(push, CONFIG_BYTES_MAX, &mut frame)?;
+        Ok(Self { version: push.version, frame: frame.freeze() })
+    }
+}
+
+/// What the clients of a group are to have: watched by their sessions, `None` while nothing is pushed.
+pub type Wanted = watch::Receiver<Option<Packed>>;
+
+/// The pushed configuration of one server, as a client keeps it from link to link.
+#[derive(Debug, Default)]
+pub struct Pushed {
+    routes: ArcSwap<Routes>,
+    seen: ArcSwapOption<ConfigVersion>,
+    policy: ArcSwap<Policy>,
+}
+
+/// What a client goes by when something is pushed to it.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// What pushed rules may make it dial.
+    pub allow: Allow,
+    /// Its own listeners, which are never an upstream.
+    pub own: Vec<SocketAddr>,
+    /// How the upstreams of pushed rules wait.
+    pub timeouts: Timeouts,
+}
+
+/// Why a client does not apply what was pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// A value is wrong.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// An upstream is not named in the client's `allow`.
+    #[error("upstreams.{upstream}: {address} is not in the client's tunnel.allow")]
+    NotAllowed {
+        /// The upstream.
+        upstream: String,
+        /// What it would dial.
+        address: HostPort,
+    },
+    /// An upstream is one of the client's own listeners.
+    #[error("upstreams.{upstream}: {address} is this client itself")]
+    Own {
+        /// The upstream.
+        upstream: String,
+        /// What it would dial.
+        address: HostPort,
+    },
+    /// The rules cannot be used.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+}
+
+impl Pushed {
+    /// Sets what pushed configuration is judged by. What was pushed before is judged again when the server's next
+    /// push comes, within a sync interval.
+    pub fn judge_by(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+        self.seen.store(None);
+    }
+
+    /// Returns the rules that are in force.
+    pub fn routes(&self) -> &ArcSwap<Routes> {
+        &self.routes
+    }
+
+    /// Returns the version that was applied or refused last.
+    pub fn seen(&self) -> Option<ConfigVersion> {
+        self.seen.load().as_deref().copied()
+    }
+
+    /// Applies what was pushed as a whole, or leaves what was there in force. Returns what the server is told.
+    pub fn apply(&self, push: ConfigPush) -> ConfigOutcome {
+        let version = push.version;
+        self.seen.store(Some(Arc::new(version)));
+        match routes(push.config, &self.policy.load()) {
+            Ok(routes) => {
+                self.routes.store(Arc::new(routes));
+                tracing::info!(%version, "pushed configuration applied");
+                ConfigOutcome::Applied
+            }
+            Err(error) => {
+                tracing::warn!(%version, "pushed configuration refused: {error}");
+                ConfigOutcome::Rejected { why: error.to_string() }
+            }
+        }
+    }
+}
+
+/// Reads a pushed configuration off its stream.
+///
+/// # Errors
+///
+/// When it is malformed or larger than allowed.
+pub async fn read(mut stream: RecvStream) -> Result<ConfigPush, StreamError> {
+    let frame = stream.frame(CONFIG_BYTES_MAX).await?.ok_or(StreamError::Truncated)?;
+    let push: ConfigPush = codec::decode(&frame)?;
+    Ok(push)
+}
+
+fn routes(config: GroupConfig, policy: &Policy) -> Result<Routes, PushError> {
+    // Files of the server's are not there; whoever configures a push is told so.
+    let no_files = |_: &std::path::Path| -> Result<rustls::RootCertStore, TlsError> {
+        Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() })
+    };
+    let settings = resolve::egress(&At::default(), config.egress, config.upstreams, no_files)?;
+    check_allowed(&settings, policy)?;
+    Ok(Routes::new(settings, &policy.timeouts)?)
+}
+
+fn check_allowed(settings: &EgressSettings, policy: &Policy) -> Result<(), PushError> {
+    for (name, upstream) in &settings.upstreams {
+        for server in &upstream.servers {
+            let (upstream, address) = (name.clone(), server.address.clone());
+            if policy.own.iter().any(|own| address == HostPort { host: own.ip().to_string(), port: own.port() }) {
+                return Err(PushError::Own { upstream, address });
+            }
+            if !policy.allow.permits(&address) {
+                return Err(PushError::NotAllowed { upstream, address });
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_core::wire::config::{EgressRule, FieldEdits, Upstream};
+
+    use super::*;
+
+    fn config(server: &str) -> ConfigPush {
+        let rule = EgressRule {
+            host: None,
+            path: None,
+            groups: None,
+            upstream: "app".into(),
+            timeout: None,
+            set_host: None,
+            strip_prefix: false,
+            request_headers: FieldEdits::default(),
+            response_headers: FieldEdits::default(),
+        };
+        let upstream = Upstream { servers: vec![server.into()], ..Upstream::default() };
+        GroupConfig { egress: vec![rule], upstreams: [("app".into(), upstream)].into() }.push().unwrap()
+    }
+
+    fn client() -> Pushed {
+        let mut allow = Allow::default();
+        allow.add("127.0.0.1:3000").unwrap();
+        allow.add("127.0.0.1:8081").unwrap();
+        let pushed = Pushed::default();
+        pushed.judge_by(Policy { allow, own: vec![([127, 0, 0, 1], 8081).into()], timeouts: Timeouts::default() });
+        pushed
+    }
+
+    fn refusal(pushed: &Pushed, server: &str) -> String {
+        match pushed.apply(config(server)) {
+            ConfigOutcome::Rejected { why } => why,
+            ConfigOutcome::Applied => panic!("{server} was applied"),
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_applied_and_remembered() {
+        let pushed = client();
+        let push = config("http://127.0.0.1:3000");
+        let version = push.version;
+        assert_eq!(pushed.apply(push), ConfigOutcome::Applied);
+        assert_eq!(pushed.seen(), Some(version));
+        assert_eq!(pushed.routes().load().len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_refused_and_the_old_rules_stay() {
+        let pushed = client();
+        pushed.apply(config("http://127.0.0.1:3000"));
+        let why = refusal(&pushed, "http://127.0.0.1:22");
+        assert_eq!(why, "upstreams.app: 127.0.0.1:22 is not in the client's tunnel.allow");
+        assert_eq!(pushed.routes().load().len(), 1);
+        assert!(refusal(&client(), "http://169.254.169.254:80").contains("not in the client's tunnel.allow"));
+    }
+
+    #[test]
+    fn a_client_is_not_its_own_upstream() {
+        assert_eq!(refusal(&client(), "http://127.0.0.1:8081"), "upstreams.app: 127.0.0.1:8081 is this client itself");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        assert_eq!(refusal(&client(), "ftp://a").split(':').next(), Some("upstreams.app.servers.0"));
+    }
+
+    #[test]
+    fn a_new_policy_asks_for_the_push_again() {
+        let pushed = client();
+        pushed.apply(config("http://127.0.0.1:3000"));
+        pushed.judge_by(Policy::default());
+        assert_eq!(pushed.seen(), None);
+    }
+}

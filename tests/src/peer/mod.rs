@@ -1,0 +1,137 @@
+//! The other end of a link, byte by byte: says what no node would say.
+
+mod stream;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use adit_core::{
+    limits::CONTROL_FRAME_BYTES_MAX,
+    wire::{
+        codec,
+        control::{Control, StreamOpen, StreamOpenResponse, StreamType},
+        exchange::Reply,
+    },
+};
+use adit_node::link::tls;
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, ConnectionError, Endpoint};
+
+pub use self::stream::{Stream, request, upload};
+use crate::{
+    settings::{CLIENT, GROUP, group},
+    trust::Trust,
+    wait::within,
+};
+
+/// A connection that passes for a client's.
+#[derive(Debug)]
+pub struct Peer {
+    /// The connection.
+    pub quic: Connection,
+    control: Stream,
+    _endpoint: Endpoint,
+}
+
+impl Peer {
+    /// Connects with the certificate of [`CLIENT`], and opens the control stream without a word.
+    pub async fn connect(server: SocketAddr, trust: &Trust) -> Self {
+        Self::try_connect(server, trust, trust).await.expect("a connection")
+    }
+
+    /// Connects with a certificate that `trust` signed to a server that `server_trust` signed for.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails on this side.
+    pub async fn try_connect(server: SocketAddr, trust: &Trust, server_trust: &Trust) -> Result<Self, ConnectionError> {
+        let config = tls::client_config(&trust.client(CLIENT), server_trust.roots()).unwrap();
+        let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let connecting = endpoint.connect_with(config, server, "localhost").unwrap();
+        let quic = within("a QUIC connection", connecting).await?;
+        let (send, recv) = within("a control stream", quic.open_bi()).await?;
+        Ok(Self { quic, control: Stream { send, recv }, _endpoint: endpoint })
+    }
+
+    /// Connects and joins [`GROUP`], always as the same client process.
+    pub async fn join(server: SocketAddr, trust: &Trust) -> Self {
+        Self::join_as("client-peer", server, trust).await
+    }
+
+    /// Connects and joins [`GROUP`] as the client process with this id.
+    pub async fn join_as(client_id: &str, server: SocketAddr, trust: &Trust) -> Self {
+        let mut peer = Self::connect(server, trust).await;
+        let answer = peer.register_as(client_id, GROUP).await;
+        assert!(matches!(answer, Some(StreamOpenResponse::Accepted { .. })), "{answer:?}");
+        peer
+    }
+
+    /// Asks to join a group, and returns what the server says to that.
+    pub async fn register(&mut self, name: &str) -> Option<StreamOpenResponse> {
+        self.register_as("client-peer", name).await
+    }
+
+    async fn register_as(&mut self, client_id: &str, name: &str) -> Option<StreamOpenResponse> {
+        let open = StreamOpen {
+            client_id: client_id.parse().unwrap(),
+            group: group(name),
+            stream_type: StreamType::Http,
+            version: "test".to_owned(),
+            features: 0,
+            timestamp_ms: 0,
+        };
+        let mut frame = BytesMut::new();
+        codec::encode(&Control::StreamOpen(open), CONTROL_FRAME_BYTES_MAX, &mut frame).unwrap();
+        self.say(frame).await;
+        let answer = self.control.frame().await?;
+        let answer = codec::decode(&answer).expect("a control message");
+        let Control::StreamOpenResponse(answer) = answer else { panic!("{answer:?} answers no registration") };
+        Some(answer)
+    }
+
+    /// Says something on the control stream.
+    pub async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+        self.control.write(bytes).await;
+    }
+
+    /// Reads the message of the next frame of the control stream.
+    pub async fn hear(&mut self) -> Bytes {
+        self.control.frame().await.expect("a control stream that goes on")
+    }
+
+    /// Ends the control stream.
+    pub fn fall_silent(&mut self) {
+        self.control.finish();
+    }
+
+    /// Opens a stream, as whoever asks an exchange does.
+    pub async fn open(&self) -> Stream {
+        let (send, recv) = within("a stream", self.quic.open_bi()).await.expect("a connection that is open");
+        Stream { send, recv }
+    }
+
+    /// Opens a stream, and writes these bytes as all there is.
+    pub async fn open_with(&self, bytes: impl AsRef<[u8]>) -> Stream {
+        let mut stream = self.open().await;
+        stream.write(bytes).await;
+        stream.finish();
+        stream
+    }
+
+    /// Asks for `path`, and returns what comes back.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.open_with(request(path)).await.reply().await
+    }
+
+    /// Accepts a stream, as whoever answers an exchange does.
+    pub async fn accept(&self) -> Stream {
+        let (send, recv) = within("an exchange", self.quic.accept_bi()).await.expect("a connection that is open");
+        Stream { send, recv }
+    }
+
+    /// Waits until the other end closes the connection, and returns the reason that it gives.
+    pub async fn closed(&self) -> String {
+        let closed = within("the link to be closed", self.quic.closed()).await;
+        let ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed} gives no reason") };
+        String::from_utf8_lossy(&close.reason).into_owned()
+    }
+}

@@ -1,0 +1,164 @@
+//! A whole tunnel, in either direction.
+
+use std::net::SocketAddr;
+
+use adit_core::limits::{Limits, Timeouts};
+use adit_node::settings::{EgressSettings, ServerUrl};
+
+use crate::{
+    node::{ClientNode, ServerNode},
+    settings::{self, CLIENT, GROUP},
+    trust::Trust,
+    visitor::Visitor,
+};
+
+/// Which way requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Visitor → the server's entry → client → upstream.
+    Reverse,
+    /// Visitor → the client's entry → server → upstream.
+    Forward,
+}
+
+impl Direction {
+    /// Returns the code of the failure that there is nobody at the other end.
+    pub fn nobody(self) -> &'static str {
+        match self {
+            Self::Reverse => "no-client",
+            Self::Forward => "no-server",
+        }
+    }
+}
+
+/// A tunnel that is not running yet.
+pub struct Setup {
+    egress: EgressSettings,
+    trusted_proxies: Vec<&'static str>,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+/// A server, a client and the link between them.
+pub struct Tunnel {
+    /// The node with a public address.
+    pub server: ServerNode,
+    /// The node behind NAT.
+    pub client: ClientNode,
+    /// Who may connect to whom.
+    pub trust: Trust,
+    direction: Direction,
+}
+
+impl Tunnel {
+    /// Prepares a tunnel through which everything reaches one server.
+    pub fn to(server: ServerUrl) -> Setup {
+        Self::with(settings::everything_to(server))
+    }
+
+    /// Prepares a tunnel with these rules and upstreams at its far end.
+    pub fn with(egress: EgressSettings) -> Setup {
+        Setup { egress, trusted_proxies: Vec::new(), limits: Limits::default(), timeouts: settings::timeouts() }
+    }
+
+    /// Returns where visitors connect.
+    pub fn entry(&self) -> SocketAddr {
+        match self.direction {
+            Direction::Reverse => self.server.entry(),
+            Direction::Forward => self.client.entry(),
+        }
+    }
+
+    /// Connects a visitor that speaks HTTP/1.1.
+    pub async fn http1(&self) -> Visitor {
+        Visitor::http1(self.entry()).await
+    }
+
+    /// Connects a visitor that speaks HTTP/2.
+    pub async fn http2(&self) -> Visitor {
+        Visitor::http2(self.entry()).await
+    }
+
+    /// Ends the node that answers, without a word of farewell.
+    pub fn kill_far_end(self) -> NearEnd {
+        match self.direction {
+            Direction::Reverse => NearEnd::Server(self.server),
+            Direction::Forward => NearEnd::Client(self.client),
+        }
+    }
+}
+
+/// What is left of a tunnel whose far end is gone: the node with the entry.
+#[expect(clippy::large_enum_variant, reason = "a test has one of them")]
+pub enum NearEnd {
+    /// The server.
+    Server(ServerNode),
+    /// The client.
+    Client(ClientNode),
+}
+
+impl NearEnd {
+    /// Waits until it has noticed.
+    pub async fn is_alone(&self) {
+        match self {
+            Self::Server(server) => server.has_clients(GROUP, 0).await,
+            Self::Client(client) => client.has_servers(0).await,
+        }
+    }
+}
+
+impl Setup {
+    /// Sets the limits of both nodes.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Changes the waits of both nodes.
+    #[must_use]
+    pub fn timeouts(mut self, change: impl FnOnce(&mut Timeouts)) -> Self {
+        change(&mut self.timeouts);
+        self
+    }
+
+    /// Lets the entry believe what proxies in a network say of their visitors.
+    #[must_use]
+    pub fn trusting(mut self, network: &'static str) -> Self {
+        self.trusted_proxies.push(network);
+        self
+    }
+
+    /// Runs both nodes, and waits until they are linked.
+    pub async fn start(self, direction: Direction) -> Tunnel {
+        speak();
+        let trust = Trust::default();
+        let mut entry = settings::entry();
+        entry.trusted_proxies = self.trusted_proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let mut server = match direction {
+            Direction::Reverse => settings::public_server(&trust),
+            Direction::Forward => settings::server(&trust),
+        };
+        (server.limits, server.timeouts) = (self.limits, self.timeouts);
+        let (mut client_entry, mut client_egress) = (None, EgressSettings::default());
+        match direction {
+            Direction::Reverse => (server.http, client_egress) = (Some(entry), self.egress),
+            Direction::Forward => (client_entry, server.egress) = (Some(entry), self.egress),
+        }
+        let server = ServerNode::start(server).await;
+        let mut client = settings::client(&trust, CLIENT, server.tunnel);
+        (client.limits, client.timeouts) = (self.limits, self.timeouts);
+        (client.http, client.egress) = (client_entry, client_egress);
+        let client = ClientNode::start(client).await;
+        server.has_clients(GROUP, 1).await;
+        client.has_servers(1).await;
+        Tunnel { server, client, trust, direction }
+    }
+}
+
+/// Lets the nodes say what they do, as far as `RUST_LOG` asks for it.
+fn speak() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Whoever is second has been heard already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+}

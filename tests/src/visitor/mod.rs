@@ -1,0 +1,213 @@
+//! HTTP clients: one that keeps to the rules, and one that sends what it is told.
+
+pub mod raw;
+
+use std::{
+    net::{Shutdown, SocketAddr},
+    pin::Pin,
+};
+
+use http::{Request, Response, request};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, task::JoinSet};
+
+use crate::{
+    body::{self, Body},
+    message::{Whole, read, whole},
+    wait::within,
+};
+
+/// The host that a visitor asks for unless told otherwise.
+pub const HOST: &str = "app.test";
+
+/// One connection to an entry.
+#[derive(Debug)]
+pub struct Visitor {
+    sender: Sender,
+    /// The same socket once more: hyper's own tasks keep an HTTP/2 connection open when ours are gone.
+    socket: std::net::TcpStream,
+    connection: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
+}
+
+/// A response that has not come yet. Dropping it over HTTP/2 resets the stream.
+#[must_use]
+pub struct Pending(Pin<Box<dyn Future<Output = hyper::Result<Response<Incoming>>> + Send>>);
+
+impl Pending {
+    /// Waits for the head.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn head(self) -> Response<Incoming> {
+        within("the head of a response", self.0).await.expect("the head of a response")
+    }
+
+    /// Waits for the head, and returns the body that follows it.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn body(self) -> Incoming {
+        self.head().await.into_body()
+    }
+
+    /// Waits for all of it.
+    ///
+    /// # Panics
+    ///
+    /// When it breaks off.
+    pub async fn whole(self) -> Whole {
+        whole(self.head().await).await
+    }
+
+    /// Waits for all of it.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks off, be it before or after the head.
+    pub async fn try_whole(self) -> hyper::Result<Whole> {
+        read(within("the head of a response", self.0).await?).await
+    }
+}
+
+impl Visitor {
+    /// Connects and speaks HTTP/1.1.
+    pub async fn http1(entry: SocketAddr) -> Self {
+        let (tcp, socket) = dial(entry).await;
+        let (sender, connection) = within("an HTTP/1.1 connection", http1::handshake(tcp)).await.unwrap();
+        Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
+    }
+
+    /// Connects and speaks HTTP/2 without asking first.
+    pub async fn http2(entry: SocketAddr) -> Self {
+        let (tcp, socket) = dial(entry).await;
+        let handshake = http2::handshake(TokioExecutor::new(), tcp);
+        let (sender, connection) = within("an HTTP/2 connection", handshake).await.unwrap();
+        Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket }
+    }
+
+    /// Starts a request to [`HOST`] in the form that the version of HTTP wants.
+    pub fn request(&self, method: &str, path: &str) -> Asked {
+        let request = Request::builder().method(method);
+        Asked(match &self.sender {
+            Sender::Http1(_) => request.uri(path).header("host", HOST),
+            Sender::Http2(_) => request.uri(format!("http://{HOST}{path}")),
+        })
+    }
+
+    /// Sends a request, and returns at once.
+    ///
+    /// # Panics
+    ///
+    /// When the connection is closed.
+    pub async fn start(&mut self, request: Request<Body>) -> Pending {
+        match &mut self.sender {
+            Sender::Http1(sender) => {
+                within("the connection to be free", sender.ready()).await.expect("an open connection");
+                Pending(Box::pin(sender.send_request(request)))
+            }
+            Sender::Http2(sender) => {
+                within("the connection to be free", sender.ready()).await.expect("an open connection");
+                Pending(Box::pin(sender.send_request(request)))
+            }
+        }
+    }
+
+    /// Sends a request, and waits for the head of its response.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub async fn send(&mut self, request: Request<Body>) -> Response<Incoming> {
+        self.start(request).await.head().await
+    }
+
+    /// Sends a request, and waits for all of its response.
+    ///
+    /// # Panics
+    ///
+    /// When it breaks off.
+    pub async fn ask(&mut self, request: Request<Body>) -> Whole {
+        self.start(request).await.whole().await
+    }
+
+    /// Asks for `path`.
+    pub async fn get(&mut self, path: &str) -> Whole {
+        self.ask(self.request("GET", path).empty()).await
+    }
+
+    /// Posts `body` to `path`.
+    pub async fn post(&mut self, path: &str, body: Body) -> Whole {
+        self.ask(self.request("POST", path).body(body)).await
+    }
+
+    /// Closes the connection, whatever is in flight.
+    pub fn hang_up(self) {
+        // The other end may have been first.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until the other end has closed the connection.
+    pub async fn hung_up(&mut self) {
+        within("the entry to close the connection", self.connection.join_next()).await;
+    }
+}
+
+/// A request that is being made.
+#[derive(Debug)]
+pub struct Asked(request::Builder);
+
+impl Asked {
+    /// Adds a field.
+    #[must_use]
+    pub fn header(self, name: &str, value: &str) -> Self {
+        Self(self.0.header(name, value))
+    }
+
+    /// Gives it a body.
+    ///
+    /// # Panics
+    ///
+    /// When something of it cannot be in a request.
+    pub fn body(self, body: Body) -> Request<Body> {
+        self.0.body(body).expect("a request")
+    }
+
+    /// Gives it no body.
+    pub fn empty(self) -> Request<Body> {
+        self.body(body::empty())
+    }
+}
+
+async fn dial(entry: SocketAddr) -> (TokioIo<TcpStream>, std::net::TcpStream) {
+    let tcp = within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts");
+    tcp.set_nodelay(true).unwrap();
+    let socket = tcp.into_std().unwrap();
+    let tcp = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+    (TokioIo::new(tcp), socket)
+}
+
+fn run(
+    connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    socket: &std::net::TcpStream,
+) -> JoinSet<()> {
+    let socket = socket.try_clone().unwrap();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        // How it ended, the requests on it tell; that the other end has closed it already is one way.
+        let _ = connection.await;
+        let _ = socket.shutdown(Shutdown::Both);
+    });
+    task
+}

@@ -1,0 +1,7 @@
+//! What a visitor sees when there is no answer: the status, and `adit-error` on adit's own responses only.
+
+mod entry;
+mod link;
+mod loops;
+mod mark;
+mod upstream;
