@@ -47,6 +47,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
         ingress: Vec::new(),
         groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()], push: None })]),
         egress: EgressSettings::default(),
+        admin: None,
         limits: Limits::default(),
         timeouts: timeouts(),
     }
@@ -71,6 +72,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
         },
         http: None,
         egress: EgressSettings::default(),
+        admin: None,
         limits: Limits::default(),
         timeouts: timeouts(),
     }

@@ -131,7 +131,8 @@ fn server(path: &Path) -> Result<(), Failed> {
     live(async |stop| {
         let server = Server::bind(settings).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
-        tracing::info!(%tunnel, http = server.http_address().map(tracing::field::display), "server is up");
+        let http = server.http_address().map(tracing::field::display);
+        tracing::info!(%tunnel, http, admin = server.admin_address().map(tracing::field::display), "server is up");
         let control = server.control();
         let again = || reload(path, config::server(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {
@@ -147,8 +148,12 @@ fn client(path: &Path) -> Result<(), Failed> {
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
         let client = Client::bind(settings).await?;
-        let http = client.http_address().map(tracing::field::display);
-        tracing::info!(servers = servers.join(" "), http, "client is up");
+        tracing::info!(
+            servers = servers.join(" "),
+            http = client.http_address().map(tracing::field::display),
+            admin = client.admin_address().map(tracing::field::display),
+            "client is up"
+        );
         let control = client.control();
         let again = || reload(path, config::client(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {

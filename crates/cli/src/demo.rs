@@ -124,6 +124,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
         }],
         groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()], push: None })]),
         egress: EgressSettings::default(),
+        admin: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
     })
@@ -153,6 +154,7 @@ fn client_settings(
         },
         http: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },
+        admin: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),
     })

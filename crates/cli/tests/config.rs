@@ -93,6 +93,14 @@ fn a_bad_value_is_named_with_its_line() {
 }
 
 #[test]
+fn an_admin_address_that_others_may_reach_is_refused() {
+    let said = complaint(&home(), &format!("{TUNNEL}[admin]\nlisten = \"0.0.0.0:9090\"\n"));
+    assert!(said.starts_with("7: admin.listen: 0.0.0.0:9090 is not a loopback address: "), "{said}");
+    let said = complaint(&home(), &format!("{TUNNEL}[admin]\nlisten = \"127.0.0.1:9090\"\ntoken = \"x\"\n"));
+    assert_eq!(said, "8: admin.token: unknown key (known here: listen)");
+}
+
+#[test]
 fn a_bad_upstream_is_named_with_its_line() {
     let home = home();
     let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"https://a\"]\n{keys}\n"));

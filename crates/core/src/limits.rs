@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The largest control frame, in bytes of encoded message.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -20,7 +20,7 @@ pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
 
 /// What a node allows. Both sides of a link have their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// The largest request or response head, in bytes of names and values.
@@ -55,7 +55,7 @@ impl Limits {
 }
 
 /// Every wait of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timeouts {
     /// From the request to the head of its response; then 504.

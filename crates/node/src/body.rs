@@ -18,7 +18,10 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::stream::{RecvStream, SendStream, StreamError};
+use crate::{
+    access::Tally,
+    stream::{RecvStream, SendStream, StreamError},
+};
 
 /// A body as it comes off a stream, chunk by chunk and without a copy.
 ///
@@ -34,6 +37,7 @@ pub struct RecvBody {
     remaining: Option<u64>,
     /// Read ahead of whoever polls: what comes after the last byte.
     ahead: Option<Result<Frame<Bytes>, StreamError>>,
+    tally: Option<Tally>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +58,18 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream: Some(stream), limits, state, remaining, ahead: None }
+        Self { stream: Some(stream), limits, state, remaining, ahead: None, tally: None }
     }
 
     /// Makes a body that is over, of a request whose stream goes on as something else.
     pub fn none(limits: Limits) -> Self {
-        Self { stream: None, limits, state: RecvState::Ended, remaining: Some(0), ahead: None }
+        Self { stream: None, limits, state: RecvState::Ended, remaining: Some(0), ahead: None, tally: None }
+    }
+
+    /// Has its bytes counted as they are read.
+    pub fn counted(mut self, tally: Tally) -> Self {
+        self.tally = Some(tally);
+        self
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
@@ -74,6 +84,9 @@ impl RecvBody {
                     let data = ready!(self.stream()?.poll_data(cx, usize::try_from(left).unwrap_or(usize::MAX)))?;
                     // At most `left` bytes came, so this cannot wrap.
                     self.state = RecvState::Data(left - u32::try_from(data.len()).unwrap_or(left));
+                    if let Some(tally) = &self.tally {
+                        tally.add(data.len());
+                    }
                     self.look_ahead(cx);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -158,6 +171,42 @@ pub fn kind<B: Body>(body: &B) -> BodyKind {
         return BodyKind::None;
     }
     body.size_hint().exact().map_or(BodyKind::Stream, BodyKind::Length)
+}
+
+/// A body whose bytes are counted as they are read.
+#[derive(Debug)]
+pub struct Counted<B> {
+    body: B,
+    tally: Option<Tally>,
+}
+
+impl<B: Body> Counted<B> {
+    /// Counts a body; one that is empty costs nothing.
+    pub fn new(body: B, tally: impl FnOnce() -> Tally) -> Self {
+        let tally = (!body.is_end_stream()).then(tally);
+        Self { body, tally }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let (Some(Ok(frame)), Some(tally)) = (&frame, &self.tally) {
+            tally.add(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Why a body did not make it to the end of a stream.

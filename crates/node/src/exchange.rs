@@ -23,7 +23,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    body::{self, Outbox, RecvBody, SendError},
+    access::{Record, Way},
+    body::{self, Counted, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
     stream::{Raw, RecvStream, SendStream, StreamError},
     upgrade,
@@ -91,6 +92,7 @@ pub async fn ask<B>(
     mut body: B,
     limits: Limits,
     deadline: Instant,
+    record: &mut Record,
 ) -> Result<Response<AnswerBody>, Failure>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -102,6 +104,7 @@ where
     outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
     let begun = timeout_at(deadline, begin(link, head, &mut outbox, &mut body));
     let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout))?;
+    record.opened();
 
     if head.upgrade.is_some() {
         let switched = ask_to_switch(&head.method, send, recv, limits, permit);
@@ -258,7 +261,7 @@ fn answer_from(
 /// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
 /// and sends it back.
 ///
-/// Returns how it ended. Dropped early, it resets both halves of the stream with [`Failure::Cancelled`].
+/// Returns how it ended; `record` takes down the way there. Dropped early, it resets both halves of the stream with [`Failure::Cancelled`].
 ///
 /// # Errors
 ///
@@ -267,6 +270,7 @@ pub async fn answer<H, F, B>(
     mut send: SendStream,
     mut recv: RecvStream,
     limits: Limits,
+    record: &mut Record,
     handle: H,
 ) -> Result<(), Failure>
 where
@@ -279,12 +283,13 @@ where
         Ok(Err(failure)) => return abandon(send, recv, failure),
         Err(_) => return abandon(send, recv, Failure::RequestTimeout),
     };
+    record.opened();
+    record.asks(&head);
     // The asker's wait starts when its body is here, and it cancels when it is over; without a body it starts now.
     let wait = (head.body == BodyKind::None).then(|| Duration::from_millis(head.remaining_ms.into()));
-    let switch = head.upgrade;
-    let (request_body, mut rest) = match switch {
+    let (request_body, mut rest) = match head.upgrade {
         Some(_) => (RecvBody::none(limits), Some(recv)),
-        None => (RecvBody::new(recv, head.body, limits), None),
+        None => (RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)), None),
     };
     let mut stopped = pin!(send.stopped());
     let handled = tokio::select! {
@@ -296,6 +301,7 @@ where
         Ok(response) => response,
         Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
     };
+    record.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for it: RFC 9110 §15.2.2.
         let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::UpstreamProtocol).await };
@@ -304,6 +310,7 @@ where
         upgrade::splice(connection, Raw::new(send, recv)).await;
         return Ok(());
     }
+    let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
     let failure = tokio::select! {
         biased;
         sent = send_response(response, Outbox::new(limits), &mut send) => match sent {

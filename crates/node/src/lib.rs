@@ -32,17 +32,21 @@
 //!
 //! 1. [`credentials`] certificates and keys, and whom to trust
 //! 2. [`settings`] what a node is told to do
-//! 3. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 4. [`body`] bodies on their way to and from a stream
-//! 5. [`upgrade`] raw bytes after a switch of protocols
-//! 6. [`link`] one authenticated QUIC connection
-//! 7. [`exchange`] `ask` and `answer`
-//! 8. [`registry`] who is connected
-//! 9. [`egress`] out to an upstream
-//! 10. [`push`] rules that a server sends to its clients
-//! 11. [`ingress`] in from a visitor
-//! 12. [`session`] one link's life
-//! 13. [`node`] wires and owns everything
+//! 3. [`meter`] what is counted
+//! 4. [`watch`] the exchanges in flight
+//! 5. [`access`] one exchange's record: counted and logged when it is dropped
+//! 6. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 7. [`body`] bodies on their way to and from a stream
+//! 8. [`upgrade`] raw bytes after a switch of protocols
+//! 9. [`link`] one authenticated QUIC connection
+//! 10. [`exchange`] `ask` and `answer`
+//! 11. [`registry`] who is connected
+//! 12. [`egress`] out to an upstream
+//! 13. [`push`] rules that a server sends to its clients
+//! 14. [`ingress`] in from a visitor
+//! 15. [`session`] one link's life
+//! 16. [`admin`] what an operator sees and does
+//! 17. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -52,6 +56,9 @@
 
 pub mod credentials;
 pub mod settings;
+pub mod meter;
+pub mod watch;
+pub mod access;
 pub mod stream;
 pub mod body;
 pub mod upgrade;
@@ -62,6 +69,7 @@ pub mod egress;
 pub mod push;
 pub mod ingress;
 pub mod session;
+pub mod admin;
 pub mod node;
 
 pub use node::{Client, Server};

@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use adit_core::{route::Conflict, wire::codec::EncodeError};
 use quinn::Endpoint;
@@ -15,7 +15,11 @@ pub use self::{
     server::{Server, ServerControl},
 };
 use crate::{
-    credentials::TlsError, egress::service::EgressError, ingress::listener::BindError, link::listen::ListenError,
+    admin::{Admin, Handles},
+    credentials::TlsError,
+    egress::service::EgressError,
+    ingress::listener::BindError,
+    link::listen::ListenError,
 };
 
 /// How long the last packets of a node have to leave.
@@ -45,6 +49,26 @@ pub enum StartError {
     /// What is pushed to clients.
     #[error("groups: {0}")]
     Push(#[from] EncodeError),
+}
+
+/// Runs `work` with the admin interface beside it, which is there until the work is done.
+async fn with_admin(
+    admin: Option<Admin>,
+    handles: Arc<Handles>,
+    stop: CancellationToken,
+    work: impl Future<Output = ()>,
+) {
+    let done = CancellationToken::new();
+    let admin = async {
+        if let Some(admin) = admin {
+            admin.serve(handles, stop, done.clone()).await;
+        }
+    };
+    let work = async {
+        work.await;
+        done.cancel();
+    };
+    tokio::join!(work, admin);
 }
 
 /// Runs `work` until it is done; once `stop` is cancelled it has `grace` to be.

@@ -1,6 +1,13 @@
 //! Who is connected: the groups and their links.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use adit_core::{
     group::{Carrier, Health, Member, Members},
@@ -13,7 +20,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::link::Link;
+use crate::{
+    link::Link,
+    meter::{Meter, Meters, Side},
+};
 
 /// All groups of a node.
 ///
@@ -21,6 +31,7 @@ use crate::link::Link;
 #[derive(Debug, Default)]
 pub struct Registry {
     groups: DashMap<Group, Arc<GroupLinks>>,
+    meters: Arc<Meters>,
 }
 
 impl Registry {
@@ -29,15 +40,28 @@ impl Registry {
         if let Some(group) = self.groups.get(name) {
             return Arc::clone(&group);
         }
-        let group = self.groups.entry(name.clone()).or_insert_with(|| Arc::new(GroupLinks::new(name.clone())));
+        let group = self.groups.entry(name.clone()).or_insert_with(|| {
+            let asked = self.meters.meter(Side::Asked, Some(name));
+            Arc::new(GroupLinks::new(name.clone(), asked))
+        });
         Arc::clone(&group)
     }
-}
 
-impl Registry {
+    /// Returns all groups, by name.
+    pub fn groups(&self) -> Vec<Arc<GroupLinks>> {
+        let mut groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        groups
+    }
+
+    /// Returns what is counted on this node.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
+    }
+
     /// Returns everybody who is in any group.
     pub fn members(&self) -> Vec<(Group, Member<Link>)> {
-        let groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
+        let groups = self.groups();
         let of = |group: &Arc<GroupLinks>| {
             let members = group.members.load_full();
             members.as_slice().iter().map(|member| (group.name.clone(), member.clone())).collect::<Vec<_>>()
@@ -55,6 +79,9 @@ pub struct GroupLinks {
     joins: Notify,
     /// When a link last left.
     left_at: ArcSwapOption<Instant>,
+    asked: Arc<Meter>,
+    /// What links carried that are not members any more.
+    departed: Departed,
 }
 
 /// A link that was picked.
@@ -64,6 +91,27 @@ pub struct Picked {
     pub session: SessionId,
     /// The link.
     pub link: Link,
+}
+
+/// What links carried, below HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// QUIC packets sent.
+    pub sent_packets: u64,
+    /// Those of them that were lost.
+    pub lost_packets: u64,
+    /// Bytes of UDP payload sent.
+    pub sent_bytes: u64,
+    /// Bytes of UDP payload received.
+    pub received_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Departed {
+    sent_packets: AtomicU64,
+    lost_packets: AtomicU64,
+    sent_bytes: AtomicU64,
+    received_bytes: AtomicU64,
 }
 
 /// Why no link of a group can be asked.
@@ -76,8 +124,15 @@ pub enum NoLink {
 }
 
 impl GroupLinks {
-    fn new(name: Group) -> Self {
-        Self { name, members: ArcSwap::default(), joins: Notify::new(), left_at: ArcSwapOption::empty() }
+    fn new(name: Group, asked: Arc<Meter>) -> Self {
+        Self {
+            name,
+            members: ArcSwap::default(),
+            joins: Notify::new(),
+            left_at: ArcSwapOption::empty(),
+            asked,
+            departed: Departed::default(),
+        }
     }
 
     /// Adds a link, and leaves again when the returned guard is dropped.
@@ -97,6 +152,9 @@ impl GroupLinks {
             if other.identity == member.identity && other.session != member.session {
                 other.link.suspect();
             }
+        }
+        if let Some(stale) = &replaced {
+            self.departed.add(stale);
         }
         self.joins.notify_waiters();
         (membership, replaced)
@@ -149,9 +207,47 @@ impl GroupLinks {
         members.as_slice().iter().filter(|member| member.link.health() == Health::Healthy).count()
     }
 
+    /// Returns the members as they are now.
+    pub fn members(&self) -> Arc<Members<Link>> {
+        self.members.load_full()
+    }
+
+    /// Returns what all links of the group have carried since the node started.
+    pub fn traffic(&self) -> Traffic {
+        let mut sum = Traffic {
+            sent_packets: self.departed.sent_packets.load(Relaxed),
+            lost_packets: self.departed.lost_packets.load(Relaxed),
+            sent_bytes: self.departed.sent_bytes.load(Relaxed),
+            received_bytes: self.departed.received_bytes.load(Relaxed),
+        };
+        for member in self.members.load().as_slice() {
+            let stats = member.link.stats();
+            sum.sent_packets += stats.path.sent_packets;
+            sum.lost_packets += stats.path.lost_packets;
+            sum.sent_bytes += stats.udp_tx.bytes;
+            sum.received_bytes += stats.udp_rx.bytes;
+        }
+        sum
+    }
+
     /// Returns the name.
     pub fn name(&self) -> &Group {
         &self.name
+    }
+
+    /// Returns what counts the exchanges that the group is asked.
+    pub fn asked(&self) -> &Arc<Meter> {
+        &self.asked
+    }
+}
+
+impl Departed {
+    fn add(&self, link: &Link) {
+        let stats = link.stats();
+        self.sent_packets.fetch_add(stats.path.sent_packets, Relaxed);
+        self.lost_packets.fetch_add(stats.path.lost_packets, Relaxed);
+        self.sent_bytes.fetch_add(stats.udp_tx.bytes, Relaxed);
+        self.received_bytes.fetch_add(stats.udp_rx.bytes, Relaxed);
     }
 }
 
@@ -164,6 +260,11 @@ pub struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
+        let members = self.group.members.load_full();
+        // One that was replaced has been counted, and is no member any more.
+        if let Some(member) = members.as_slice().iter().find(|member| member.session == self.session) {
+            self.group.departed.add(&member.link);
+        }
         self.group.members.rcu(|members| members.leave(self.session));
         self.group.left_at.store(Some(Arc::new(Instant::now())));
     }

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use adit_core::{
-    failure::Failure,
     group::Carrier,
     id::{Group, SessionId},
     limits::Limits,
@@ -20,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
+    access::{Record, Recorder},
     egress::service::{Egress, Origin},
     exchange,
     link::{
-        Close, Link,
+        Close, ConfigAck, Link,
         control::{ControlError, ControlStream},
         handshake::Joined,
     },
@@ -80,6 +80,8 @@ pub struct Answering {
     pub limits: Limits,
     /// How long the peer has when this node stops.
     pub grace: Duration,
+    /// Takes down what is answered.
+    pub recorder: Recorder,
 }
 
 /// Why a session ended.
@@ -135,7 +137,10 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
             }
             accepted = link.accept(in_flight) => match accepted {
                 Ok((send, recv)) => {
-                    exchanges.spawn(answer_one(link.session(), answering.clone(), send, recv).in_current_span());
+                    let mut record = answering.recorder.begin();
+                    record.carried_by(link.peer());
+                    let answer = answer_one(link.session(), answering.clone(), record, send, recv);
+                    exchanges.spawn(answer.in_current_span());
                 }
                 Err(error) => return error,
             },
@@ -143,15 +148,16 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
     }
 }
 
-async fn answer_one(session: SessionId, answering: Answering, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, pushed, limits, grace: _ } = answering;
+async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
+    let Answering { group, egress, pushed, limits, grace: _, recorder: _ } = answering;
     let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
-    let answered = exchange::answer(send, recv, limits, |head, body| egress.call(head, body, origin)).await;
-    match answered {
-        Ok(()) => {}
-        // The asker went away; both sides know, and nobody has to do anything about it.
-        Err(Failure::Cancelled) => tracing::debug!(stream = origin.stream, "exchange cancelled"),
-        Err(failure) => tracing::info!(stream = origin.stream, code = failure.code(), "exchange failed: {failure}"),
+    let handle = |head, body| egress.call(head, body, origin);
+    match exchange::answer(send, recv, limits, &mut record, handle).await {
+        Ok(()) => record.completed(),
+        Err(failure) => {
+            record.failed(failure);
+            tracing::debug!(stream = origin.stream, code = failure.code(), "exchange failed: {failure}");
+        }
     }
 }
 
@@ -258,6 +264,7 @@ impl Conversation {
         };
         let version = push.version;
         let outcome = pushed.apply(push);
+        self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
         self.send(&Control::ConfigAck { version, outcome }).await
     }
 
@@ -280,12 +287,7 @@ impl Conversation {
                     self.push(packed).await?;
                 }
             }
-            Control::ConfigAck { version, outcome: ConfigOutcome::Applied } => {
-                tracing::info!(%version, "client applied its configuration");
-            }
-            Control::ConfigAck { version, outcome: ConfigOutcome::Rejected { why } } => {
-                tracing::warn!(%version, why, "client refused its configuration");
-            }
+            Control::ConfigAck { version, outcome } => self.acknowledged(*version, outcome),
             Control::Drain(drain) => {
                 tracing::info!(reason = drain.reason, grace_ms = drain.grace_ms, "peer drains");
                 self.link.drain();
@@ -296,6 +298,15 @@ impl Conversation {
             Control::StreamOpenResponse(_) => return Err(Ended::Protocol("it answered twice".into())),
         }
         Ok(None)
+    }
+
+    /// Takes down what the client did with a configuration.
+    fn acknowledged(&self, version: ConfigVersion, outcome: &ConfigOutcome) {
+        match outcome {
+            ConfigOutcome::Applied => tracing::info!(%version, "client applied its configuration"),
+            ConfigOutcome::Rejected { why } => tracing::warn!(%version, why, "client refused its configuration"),
+        }
+        self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
     }
 
     /// Returns the configuration that the client should have and has not.

@@ -36,6 +36,8 @@ pub struct ServerSettings {
     pub groups: HashMap<Group, GroupSettings>,
     /// What clients may reach through this server.
     pub egress: EgressSettings,
+    /// Where operators connect.
+    pub admin: Option<AdminEntry>,
     /// Bounds.
     pub limits: Limits,
     /// Waits.
@@ -51,6 +53,8 @@ pub struct ClientSettings {
     pub http: Option<HttpEntry>,
     /// What the server may reach through this client.
     pub egress: EgressSettings,
+    /// Where operators connect.
+    pub admin: Option<AdminEntry>,
     /// Bounds.
     pub limits: Limits,
     /// Waits.
@@ -92,6 +96,34 @@ pub struct HttpEntry {
     pub listen: SocketAddr,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// A listener for the admin interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdminEntry(SocketAddr);
+
+/// An address that others than this machine may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is not a loopback address: the admin interface asks nobody who they are, so use 127.0.0.1 or [::1], and ssh \
+     or a proxy that asks to reach it from elsewhere"
+)]
+pub struct NotLoopback(SocketAddr);
+
+impl AdminEntry {
+    /// Takes a loopback address.
+    ///
+    /// # Errors
+    ///
+    /// For any other address.
+    pub fn new(listen: SocketAddr) -> Result<Self, NotLoopback> {
+        if listen.ip().to_canonical().is_loopback() { Ok(Self(listen)) } else { Err(NotLoopback(listen)) }
+    }
+
+    /// Returns the address.
+    pub fn listen(self) -> SocketAddr {
+        self.0
+    }
 }
 
 /// Requests → group.
@@ -204,6 +236,7 @@ impl FromStr for HostPort {
         let bad = || BadHostPort(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
         let port = port.parse().map_err(|_| bad())?;
+        // `a:1:2` ends in a port, and so does what is left of it.
         if adit_core::http::host::Host::parse(host).map_err(|_| bad())?.port.is_some() {
             return Err(bad());
         }
@@ -330,6 +363,21 @@ mod tests {
         }
         for bad in ["a", "a:", "a:0", ":1", "a:x", "a/b:1", "a:1:2"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_admin_interface_is_for_this_machine_only() {
+        for (address, local) in [
+            ("127.0.0.1:0", true),
+            ("127.8.9.1:1", true),
+            ("[::1]:1", true),
+            ("[::ffff:127.0.0.1]:1", true),
+            ("0.0.0.0:1", false),
+            ("[::]:1", false),
+            ("192.168.1.1:1", false),
+        ] {
+            assert_eq!(AdminEntry::new(address.parse().unwrap()).is_ok(), local, "{address}");
         }
     }
 

@@ -29,6 +29,8 @@ pub struct ServerFile {
     /// Who may join.
     #[serde(default)]
     pub groups: BTreeMap<String, Group>,
+    /// Where operators connect.
+    pub admin: Option<AdminEntry>,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -51,6 +53,8 @@ pub struct ClientFile {
     /// The upstreams that egress rules name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Where operators connect.
+    pub admin: Option<AdminEntry>,
     /// Bounds.
     #[serde(default)]
     pub limits: Limits,
@@ -113,6 +117,14 @@ pub struct HttpEntry {
     /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminEntry {
+    /// TCP, on loopback.
+    pub listen: SocketAddr,
 }
 
 /// `[[ingress]]`.

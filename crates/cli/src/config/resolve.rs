@@ -11,13 +11,16 @@ use adit_core::{
 use adit_node::{
     credentials::{self, Credentials, TlsError},
     settings::{
-        Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-        TunnelConnect, TunnelListen,
+        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        ServerSettings, TunnelConnect, TunnelListen,
         resolve::{self, At, ResolveError},
     },
 };
 
-use super::file::{ClientFile, Group, HttpEntry as HttpFile, IngressRule as IngressFile, OneOrMany, ServerFile};
+use super::file::{
+    AdminEntry as AdminFile, ClientFile, Group, HttpEntry as HttpFile, IngressRule as IngressFile, OneOrMany,
+    ServerFile,
+};
 
 type Groups = HashMap<id::Group, GroupSettings>;
 
@@ -41,6 +44,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
         egress: egress(base, file.egress, file.upstreams, &file.limits)?,
+        admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -53,6 +57,7 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(http),
         egress: egress(base, file.egress, file.upstreams, &file.limits)?,
+        admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -184,4 +189,8 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
 
 fn http(entry: HttpFile) -> HttpEntry {
     HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
+}
+
+fn admin(at: &At, entry: Option<AdminFile>) -> Result<Option<AdminEntry>, ResolveError> {
+    entry.map(|entry| at.key("listen").check(AdminEntry::new(entry.listen))).transpose()
 }

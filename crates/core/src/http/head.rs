@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, req
 
 use crate::{
     failure::Failure,
-    http::{forwarded, headers, host::Host},
+    http::{forwarded, headers, host::Host, trace},
     limits::Limits,
     wire::exchange::{BodyKind, ReplyHead, RequestHead, Scheme},
 };
@@ -25,8 +25,8 @@ pub struct Entry {
 /// Turns a parsed request into the head that crosses the tunnel.
 ///
 /// There is one view of it from here on: whatever could be read in two ways is refused. `request_id` makes
-/// an id for a request that brought none worth keeping. How long the asker waits, `remaining_ms`, is not known
-/// yet and 0.
+/// an id for a request that brought none worth keeping, `random` the ids of a trace for one that is in none. How
+/// long the asker waits, `remaining_ms`, is not known yet and 0.
 ///
 /// # Errors
 ///
@@ -38,6 +38,7 @@ pub fn from_visitor(
     entry: Entry,
     limits: &Limits,
     request_id: impl FnOnce() -> HeaderValue,
+    random: impl FnOnce() -> [u8; trace::RANDOM_BYTES],
 ) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
     check_size(&parts.uri, &headers, limits)?;
@@ -60,6 +61,7 @@ pub fn from_visitor(
     if !headers.get(headers::X_REQUEST_ID).is_some_and(headers::is_sane_request_id) {
         headers.insert(headers::X_REQUEST_ID, request_id());
     }
+    trace::carry(&mut headers, random);
 
     Ok(RequestHead {
         method: parts.method,
@@ -174,7 +176,8 @@ mod tests {
     fn accept(request: Request<()>) -> Result<RequestHead, Failure> {
         let entry = Entry { visitor: ([192, 0, 2, 1], 9).into(), scheme: Scheme::Http, trusted: false };
         let made = || HeaderValue::from_static("made");
-        from_visitor(request.into_parts().0, BodyKind::None, entry, &Limits::default(), made)
+        let random = || [1; trace::RANDOM_BYTES];
+        from_visitor(request.into_parts().0, BodyKind::None, entry, &Limits::default(), made, random)
     }
 
     fn get(uri: &str) -> request::Builder {
@@ -197,6 +200,14 @@ mod tests {
         assert_eq!(kept.headers["x-request-id"], "mine-1");
         let replaced = accept(get("/").header("host", "a").header("x-request-id", "a b").body(()).unwrap()).unwrap();
         assert_eq!(replaced.headers["x-request-id"], "made");
+    }
+
+    #[test]
+    fn a_request_is_in_a_trace_even_where_connection_names_it_away() {
+        let started = accept(get("/").header("host", "a").body(()).unwrap()).unwrap();
+        assert_eq!(trace::trace_id(&started.headers), Some("01".repeat(16).as_str()));
+        let hidden = get("/").header("host", "a").header("connection", "traceparent").header("traceparent", "x");
+        assert!(trace::trace_id(&accept(hidden.body(()).unwrap()).unwrap().headers).is_some());
     }
 
     #[test]

@@ -162,6 +162,11 @@ pub fn encode_request(head: &RequestHead, limits: &Limits, out: &mut BytesMut) -
 pub fn decode_request(frame: &Bytes, limits: &Limits) -> Result<RequestHead, DecodeError> {
     let message = codec::decode::<RequestMessage<'_>>(frame)?;
     let target = target(frame, message.target)?;
+    // What cannot stand in `Host` gets no further than this: a line break in it would begin a line of the head that
+    // an upstream reads.
+    if !message.authority.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(DecodeError::Invalid("the authority"));
+    }
     Ok(RequestHead {
         method: Method::from_bytes(message.method.as_bytes()).map_err(|_| DecodeError::Invalid("the method"))?,
         scheme: message.scheme,

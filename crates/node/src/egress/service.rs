@@ -1,6 +1,9 @@
 //! Which upstream takes a request, and what it gets to see.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use adit_core::{
     failure::Failure,
@@ -104,6 +107,18 @@ impl Routes {
         self.len() == 0
     }
 
+    /// Returns the rules.
+    pub fn rules(&self) -> impl Iterator<Item = &EgressRule> {
+        self.table.rules().iter().map(|(_, route)| &route.rule)
+    }
+
+    /// Returns the upstreams that the rules lead to, by name.
+    pub fn upstreams(&self) -> Vec<&Upstream> {
+        let upstreams = self.table.rules().iter().map(|(_, route)| (route.upstream.name(), &*route.upstream));
+        let upstreams: BTreeMap<_, _> = upstreams.collect();
+        upstreams.into_values().collect()
+    }
+
     fn find(&self, host: &str, path: &str, group: &Group) -> Option<Arc<Route>> {
         let route = self.table.find(host, path)?;
         let permitted = route.rule.groups.as_ref().is_none_or(|groups| groups.contains(group));
@@ -120,6 +135,11 @@ impl Egress {
     /// Replaces the node's own rules. Requests in flight keep those that they were matched by.
     pub fn replace(&self, own: Routes) {
         self.own.store(Arc::new(own));
+    }
+
+    /// Returns the node's own rules as they are now.
+    pub fn own(&self) -> Arc<Routes> {
+        self.own.load_full()
     }
 
     /// Sends a request to the upstream that its rule names, and returns the head of its response.

@@ -67,6 +67,11 @@ impl Listener {
         self.address
     }
 
+    /// Returns the socket, for who speaks something else on it.
+    pub fn into_tcp(self) -> TcpListener {
+        self.tcp
+    }
+
     /// Serves visitors until `drain` is cancelled, and then until every request in flight has its response.
     ///
     /// Dropped early, it closes all connections.

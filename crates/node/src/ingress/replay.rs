@@ -8,30 +8,29 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 /// How much of a body is kept until the first reply, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// One reading of a body. All readings share what has come from the visitor so far; only the latest goes on.
 #[derive(Debug)]
-pub struct Replay {
-    shared: Option<Arc<Mutex<Shared>>>,
+pub struct Replay<B> {
+    shared: Option<Arc<Mutex<Shared<B>>>>,
     position: usize,
 }
 
 #[derive(Debug)]
-struct Shared {
-    source: Incoming,
+struct Shared<B> {
+    source: B,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     /// More has gone than is kept, or nothing is kept any more.
     gone: bool,
 }
 
-impl Replay {
+impl<B: Body> Replay<B> {
     /// Takes a body. One that is empty needs nothing kept.
-    pub fn new(source: Incoming) -> Self {
+    pub fn new(source: B) -> Self {
         if source.is_end_stream() {
             return Self { shared: None, position: 0 };
         }
@@ -58,11 +57,11 @@ impl Replay {
     }
 }
 
-impl Body for Replay {
+impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let position = self.position;
         let Some(shared) = &self.shared else { return Poll::Ready(None) };
         let mut shared = lock(shared);
@@ -96,7 +95,7 @@ impl Body for Replay {
     }
 }
 
-impl Shared {
+impl<B> Shared<B> {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if self.gone {
             return;
@@ -115,7 +114,7 @@ impl Shared {
     }
 }
 
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+fn lock<B>(shared: &Mutex<Shared<B>>) -> MutexGuard<'_, Shared<B>> {
     // What a panic left behind is still a body.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ use adit_core::{
     },
     id::SessionId,
     limits::{Limits, Timeouts},
-    route::{PathPrefix, RouteTable, RuleOptions, options},
+    route::{PathPrefix, Pattern, RouteTable, RuleOptions, options},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
@@ -31,9 +31,11 @@ use tokio::time::Instant;
 
 use super::{refusal, replay::Replay};
 use crate::{
-    body,
+    access::{Record, Recorder, Way},
+    body::{self, Counted},
     exchange::{self, AnswerBody},
     registry::{GroupLinks, NoLink, Picked},
+    settings::IngressRule,
     stream::StreamError,
     upgrade::Switched,
 };
@@ -45,6 +47,7 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
+    recorder: Recorder,
 }
 
 /// What an entry goes by. Replaced as a whole; requests in flight keep what they began with.
@@ -73,8 +76,8 @@ pub struct Route {
 
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
-    pub fn new(absent: Failure, rules: Rules) -> Self {
-        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default() }
+    pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
+        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default(), recorder }
     }
 
     /// Replaces the rules.
@@ -103,36 +106,53 @@ impl Ingress {
         self.switched.ended().await;
     }
 
+    /// Returns the rules as they are now.
+    pub fn rules(&self) -> Vec<IngressRule> {
+        let rules = self.rules.load();
+        let rule = |(pattern, route): &(Pattern, Route)| IngressRule {
+            pattern: pattern.clone(),
+            group: route.group.name().clone(),
+            options: route.options.clone(),
+        };
+        rules.routes.rules().iter().map(rule).collect()
+    }
+
     /// Answers one request: with what comes back over the link, or with a refusal.
     ///
     /// Dropped early, it cancels the exchange.
     pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
+        let mut record = self.recorder.begin();
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
         let connection = headers::requested_upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
-        let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id) {
+        let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
+        let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
-            Err(failure) => return refuse(failure, accept, None),
+            Err(failure) => {
+                if let Some((method, uri)) = seen {
+                    record.asks_badly(entry.visitor, method, &uri);
+                }
+                return refuse(failure, accept, None, record);
+            }
         };
+        record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
-        match self.exchange(&rules, head, visitor_body).await {
+        match self.exchange(&rules, head, visitor_body, &mut record).await {
             Ok(mut response) => {
+                record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade)
                     && let Some(connection) = connection
                 {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
-                response.map(VisitorBody::Answer)
+                response.map(|body| VisitorBody::new(Source::Answer(body), record))
             }
-            Err(failure) => {
-                tracing::debug!(code = failure.code(), id = ?request_id, "refused");
-                refuse(failure, accept, request_id)
-            }
+            Err(failure) => refuse(failure, accept, request_id, record),
         }
     }
 
@@ -141,13 +161,17 @@ impl Ingress {
         rules: &Rules,
         mut head: RequestHead,
         body: Incoming,
+        record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
+        record.belongs_to(route.group.asked());
         let timeout = route.options.timeout.unwrap_or(rules.timeouts.response_head);
-        let deadline = Instant::now() + timeout;
+        let deadline = record.start() + timeout;
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         route.edit(&mut head);
-        let mut response = self.ask(rules, route, &head, Replay::new(body), deadline).await?;
+        // Counted below the replay: what is sent again came from the visitor once.
+        let body = Replay::new(Counted::new(body, || record.tally(Way::Request)));
+        let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
         route.options.response_headers.apply(response.headers_mut());
         Ok(response)
     }
@@ -158,8 +182,9 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay,
+        body: Replay<Counted<Incoming>>,
         deadline: Instant,
+        record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let mut reading = body.again();
         let mut avoid = None;
@@ -173,7 +198,8 @@ impl Ingress {
                 // What happened to the request says more than that it cannot be tried again.
                 Err(none) => return Err(failed.unwrap_or(none)),
             };
-            let failure = match exchange::ask(&picked.link, head, this, rules.limits, deadline).await {
+            record.carried_by(picked.link.peer());
+            let failure = match exchange::ask(&picked.link, head, this, rules.limits, deadline, record).await {
                 Ok(response) => {
                     body.settle();
                     return Ok(response);
@@ -236,14 +262,35 @@ fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure>
     rules.routes.find(&host.name, &path).ok_or(Failure::NoRoute)
 }
 
-/// The body that a visitor gets.
+/// The body that a visitor gets, and with it the record of the exchange, which ends when it does.
+#[derive(Debug)]
+pub struct VisitorBody {
+    source: Source,
+    record: Record,
+}
+
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "almost every body is an answer; a box would cost each an allocation")]
-pub enum VisitorBody {
+enum Source {
     /// From the other end of a link.
     Answer(AnswerBody),
     /// Ours; taken when it was sent.
     Refusal(Option<Bytes>),
+}
+
+impl VisitorBody {
+    fn new(source: Source, record: Record) -> Self {
+        let mut body = Self { source, record };
+        body.note_end();
+        body
+    }
+
+    /// hyper does not ask for the end of a body whose length it knows.
+    fn note_end(&mut self) {
+        if self.is_end_stream() || self.size_hint().exact() == Some(0) {
+            self.record.completed();
+        }
+    }
 }
 
 impl Body for VisitorBody {
@@ -251,39 +298,52 @@ impl Body for VisitorBody {
     type Error = StreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let frame = match &mut *self {
-            Self::Answer(body) => ready!(Pin::new(body).poll_frame(cx)),
-            Self::Refusal(body) => body.take().map(|body| Ok(Frame::data(body))),
+        let frame = match &mut self.source {
+            Source::Answer(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Source::Refusal(body) => body.take().map(|body| Ok(Frame::data(body))),
         };
-        if let Some(Err(error)) = &frame {
-            tracing::info!(%error, "response cut short");
+        match &frame {
+            Some(Ok(frame)) => self.record.sent(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "response cut short");
+                self.record.failed(error.failure());
+            }
+            None => {}
         }
+        self.note_end();
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Answer(body) => body.is_end_stream(),
-            Self::Refusal(body) => body.is_none(),
+        match &self.source {
+            Source::Answer(body) => body.is_end_stream(),
+            Source::Refusal(body) => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Answer(body) => body.size_hint(),
-            Self::Refusal(body) => {
+        match &self.source {
+            Source::Answer(body) => body.size_hint(),
+            Source::Refusal(body) => {
                 SizeHint::with_exact(body.as_ref().map_or(0, |body| u64::try_from(body.len()).unwrap_or(u64::MAX)))
             }
         }
     }
 }
 
-fn refuse(failure: Failure, accept: Option<HeaderValue>, request_id: Option<HeaderValue>) -> Response<VisitorBody> {
+fn refuse(
+    failure: Failure,
+    accept: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    mut record: Record,
+) -> Response<VisitorBody> {
+    record.refused(failure);
     let mut headers = HeaderMap::new();
     if let Some(accept) = accept {
         headers.insert(header::ACCEPT, accept);
     }
-    refusal::response(failure, &headers, request_id.as_ref()).map(|body| VisitorBody::Refusal(Some(body)))
+    let refusal = refusal::response(failure, &headers, request_id.as_ref());
+    refusal.map(|body| VisitorBody::new(Source::Refusal(Some(body)), record))
 }
 
 /// A UUIDv7 (RFC 9562 §5.7): sorts by time in logs. It is a name and no secret, so its random part comes from
@@ -291,9 +351,13 @@ fn refuse(failure: Failure, accept: Option<HeaderValue>, request_id: Option<Head
 fn new_request_id() -> HeaderValue {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let mut random = [0; 10];
-    fastrand::fill(&mut random);
-    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut random = [0; N];
+    fastrand::fill(&mut random);
+    random
 }

@@ -8,11 +8,12 @@ pub mod tls;
 pub mod transport;
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use adit_core::{
@@ -20,7 +21,9 @@ use adit_core::{
     group::{Carrier, Health},
     id::{Identity, SessionId},
     limits::Limits,
+    wire::{config::ConfigVersion, control::ConfigOutcome},
 };
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use quinn::VarInt;
 use tokio::{
@@ -71,6 +74,7 @@ struct Shared {
     quic: quinn::Connection,
     session: SessionId,
     peer: Identity,
+    since: SystemTime,
     exchanges_max: u32,
     /// One permit for every exchange that this side may ask.
     permits: Arc<Semaphore>,
@@ -79,6 +83,16 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    config_ack: ArcSwapOption<ConfigAck>,
+}
+
+/// What the client of a link did with the configuration that was last pushed over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigAck {
+    /// Which configuration.
+    pub version: ConfigVersion,
+    /// What became of it.
+    pub outcome: ConfigOutcome,
 }
 
 /// When something was last heard, in terms of what quinn counts.
@@ -104,12 +118,14 @@ impl Link {
             quic,
             session,
             peer,
+            since: SystemTime::now(),
             exchanges_max: limits.exchanges_per_link_max,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             suspect: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
+            config_ack: ArcSwapOption::empty(),
         }))
     }
 
@@ -121,6 +137,31 @@ impl Link {
     /// Returns who the peer proved to be.
     pub fn peer(&self) -> &Identity {
         &self.0.peer
+    }
+
+    /// Returns when the link was ready.
+    pub fn since(&self) -> SystemTime {
+        self.0.since
+    }
+
+    /// Returns where the peer is now: it may move.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.0.quic.remote_address()
+    }
+
+    /// Returns what QUIC has counted and estimated. Takes the connection's lock: not for requests.
+    pub fn stats(&self) -> quinn::ConnectionStats {
+        self.0.quic.stats()
+    }
+
+    /// Takes down what became of a pushed configuration.
+    pub fn acknowledged(&self, ack: ConfigAck) {
+        self.0.config_ack.store(Some(Arc::new(ack)));
+    }
+
+    /// Returns what became of the configuration that was pushed last; none before there was one.
+    pub fn config_ack(&self) -> Option<Arc<ConfigAck>> {
+        self.0.config_ack.load_full()
     }
 
     /// Waits for the right to ask an exchange. Cancel-safe.

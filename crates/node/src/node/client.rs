@@ -29,6 +29,8 @@ use tracing::Instrument;
 
 use super::StartError;
 use crate::{
+    access::Recorder,
+    admin::{self, Admin, Handles},
     egress::service::{Egress, Routes},
     ingress::{
         listener::Listener,
@@ -39,10 +41,11 @@ use crate::{
         handshake::{self, HandshakeError, Joined},
         tls,
     },
+    meter,
     push::{Policy, Pushed},
     registry::{GroupLinks, Registry},
     session::{self, Answering, Side, Stopping},
-    settings::{ClientSettings, HostPort},
+    settings::{AdminEntry, Allow, ClientSettings, HostPort},
 };
 
 /// The group that a client's own links to its servers are in.
@@ -53,6 +56,7 @@ const SERVERS: &str = "servers";
 pub struct Client {
     endpoint: Endpoint,
     listener: Option<Listener>,
+    admin: Option<Admin>,
     control: ClientControl,
 }
 
@@ -61,6 +65,7 @@ pub struct Client {
 pub struct ClientControl {
     ingress: Arc<Ingress>,
     caller: Arc<Caller>,
+    handles: Arc<Handles>,
     bound: Arc<Bound>,
 }
 
@@ -70,6 +75,7 @@ struct Bound {
     targets: Vec<HostPort>,
     group: Group,
     http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 /// What it takes to get links and to hold them.
@@ -81,9 +87,12 @@ struct Caller {
     links: AtomicU64,
     servers: Arc<GroupLinks>,
     egress: Arc<Egress>,
+    /// This node's listeners, which a push cannot make it dial.
+    own: Vec<SocketAddr>,
     /// What each server has pushed, in the order of the targets.
     pushed: Vec<Arc<Pushed>>,
     terms: ArcSwap<Terms>,
+    recorder: Recorder,
 }
 
 /// What the next link goes by.
@@ -112,34 +121,58 @@ impl Client {
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
-        let ClientSettings { tunnel, http, egress, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
-        let servers = Registry::default().group(&servers_group());
+        let admin = match admin {
+            Some(admin) => Some(Admin::bind(admin).await?),
+            None => None,
+        };
         let (listener, trusted_proxies) = match http {
             Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
             None => (None, Vec::new()),
         };
+        let registry = Arc::new(Registry::default());
+        let recorder = |side, group: Option<&Group>| {
+            Recorder::new(registry.meters().meter(side, group), admin.as_ref().map(Admin::watch))
+        };
+        let servers = registry.group(&servers_group());
         let rules = Rules { routes: everything_to(&servers)?, trusted_proxies, limits, timeouts };
+        let (http_address, admin_address) =
+            (listener.as_ref().map(Listener::address), admin.as_ref().map(Admin::address));
         let caller = Caller {
             egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &timeouts)?)),
             client_id,
+            recorder: recorder(meter::Side::Answered, Some(&tunnel.group)),
             group: tunnel.group,
             links: AtomicU64::new(1),
             servers,
+            own: [http_address, admin_address].into_iter().flatten().collect(),
             pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
             terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
         };
-        for pushed in &caller.pushed {
-            let own = listener.iter().map(Listener::address).collect();
-            pushed.judge_by(Policy { allow: tunnel.allow.clone(), own, timeouts });
-        }
-        let control = ClientControl {
-            ingress: Arc::new(Ingress::new(Failure::NoServer, rules)),
-            caller: Arc::new(caller),
-            bound: Arc::new(bound),
+        caller.judge_pushes(&tunnel.allow, timeouts);
+        let ingress = Arc::new(Ingress::new(Failure::NoServer, rules, recorder(meter::Side::Asked, None)));
+        let told = admin::Config {
+            role: "client",
+            version: env!("CARGO_PKG_VERSION"),
+            tunnel: None,
+            connect: tunnel.connect.iter().map(HostPort::to_string).collect(),
+            http: http_address,
+            admin: admin_address,
+            limits,
+            timeouts,
         };
-        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, listener, control })
+        let handles = Arc::new(Handles {
+            registry,
+            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            egress: Arc::clone(&caller.egress),
+            pushed: caller.pushed.clone(),
+            needs: Some(Arc::clone(&caller.servers)),
+            config: ArcSwap::from_pointee(told),
+        });
+        let control = ClientControl { ingress, caller: Arc::new(caller), handles, bound: Arc::new(bound) };
+        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, listener, admin, control })
     }
 
     /// Returns what can be done to the client while it runs.
@@ -152,6 +185,11 @@ impl Client {
         self.listener.as_ref().map(Listener::address)
     }
 
+    /// Returns the address of the admin interface, with the port that the system chose where it was 0.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// Returns the links to servers, to watch them come and go.
     pub fn servers(&self) -> Arc<GroupLinks> {
         Arc::clone(&self.control.caller.servers)
@@ -162,7 +200,8 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, listener, control: ClientControl { ingress, caller, bound } } = self;
+        let Self { endpoint, listener, admin, control } = self;
+        let ClientControl { ingress, caller, handles, bound } = control;
         let grace = caller.terms.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
@@ -182,10 +221,13 @@ impl Client {
             while links.join_next().await.is_some() {}
         };
         let work = async {
-            tokio::join!(entries, links);
+            let both = async {
+                tokio::join!(entries, links);
+            };
+            super::run_with_grace(both, &stop, grace).await;
+            super::close(endpoint.clone()).await;
         };
-        super::run_with_grace(work, &stop, grace).await;
-        super::close(endpoint).await;
+        super::with_admin(admin, handles, stop.clone(), work).await;
     }
 }
 
@@ -200,17 +242,15 @@ impl ClientControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ClientSettings { tunnel, http, egress, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, egress, admin: _, limits, timeouts } = settings;
         let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = everything_to(&self.caller.servers)?;
         let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
         self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
         self.caller.egress.replace(own);
-        for pushed in &self.caller.pushed {
-            let own = self.bound.http.into_iter().collect();
-            pushed.judge_by(Policy { allow: tunnel.allow.clone(), own, timeouts });
-        }
+        self.caller.judge_pushes(&tunnel.allow, timeouts);
+        self.handles.told(limits, timeouts);
         self.caller.terms.store(Arc::new(Terms { config, server_name: tunnel.server_name, limits, timeouts }));
         Ok(bound.differences(&self.bound))
     }
@@ -222,6 +262,7 @@ impl Bound {
             targets: settings.tunnel.connect.clone(),
             group: settings.tunnel.group.clone(),
             http: settings.http.as_ref().map(|http| http.listen),
+            admin: settings.admin.map(AdminEntry::listen),
         }
     }
 
@@ -230,6 +271,7 @@ impl Bound {
             ("tunnel.connect", self.targets != running.targets),
             ("tunnel.group", self.group != running.group),
             ("http.listen", self.http != running.http),
+            ("admin.listen", self.admin != running.admin),
         ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
@@ -243,6 +285,13 @@ fn everything_to(servers: &Arc<GroupLinks>) -> Result<RouteTable<Route>, Conflic
 }
 
 impl Caller {
+    /// Sets what pushed configuration is judged by.
+    fn judge_pushes(&self, allow: &Allow, timeouts: Timeouts) {
+        for pushed in &self.pushed {
+            pushed.judge_by(Policy { allow: allow.clone(), own: self.own.clone(), timeouts });
+        }
+    }
+
     /// Dials for ever, until the node stops.
     async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, pushed: &Arc<Pushed>, stopping: Stopping) {
         // Stands for the server in the group of servers: two of them may have certificates of one name.
@@ -302,6 +351,7 @@ impl Caller {
             pushed: Arc::clone(pushed),
             limits: terms.limits,
             grace: terms.timeouts.drain,
+            recorder: self.recorder.clone(),
         };
         let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
         let ended = session::run(joined, answering, side, stopping).await;

@@ -27,6 +27,8 @@ use tracing::Instrument;
 
 use super::StartError;
 use crate::{
+    access::Recorder,
+    admin::{self, Admin, Handles},
     egress::service::{Egress, Routes},
     ingress::{
         listener::Listener,
@@ -38,16 +40,19 @@ use crate::{
         listen::listen,
         tls,
     },
+    meter,
     push::Packed,
     registry::{GroupLinks, Registry},
     session::{self, Answering, Ended, Side, Stopping},
-    settings::{GroupSettings, IngressRule, ServerSettings},
+    settings::{AdminEntry, GroupSettings, IngressRule, ServerSettings},
+    watch::Watch,
 };
 
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Server {
     listener: Option<Listener>,
+    admin: Option<Admin>,
     control: ServerControl,
 }
 
@@ -57,6 +62,7 @@ pub struct ServerControl {
     endpoint: Endpoint,
     ingress: Arc<Ingress>,
     lobby: Arc<Lobby>,
+    handles: Arc<Handles>,
     bound: Bound,
 }
 
@@ -65,17 +71,19 @@ pub struct ServerControl {
 struct Bound {
     tunnel: SocketAddr,
     http: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
 }
 
 /// What a new link meets.
 #[derive(Debug)]
 struct Lobby {
-    registry: Registry,
+    registry: Arc<Registry>,
     egress: Arc<Egress>,
     house_rules: ArcSwap<HouseRules>,
     /// What the clients of each group are to have.
     wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
     sessions: AtomicU64,
+    watch: Option<Arc<Watch>>,
 }
 
 /// Who may join, and on what terms.
@@ -94,29 +102,52 @@ impl Server {
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
+        let admin = match admin {
+            Some(admin) => Some(Admin::bind(admin).await?),
+            None => None,
+        };
+        let watch = admin.as_ref().map(Admin::watch);
+        let registry = Arc::new(Registry::default());
         let lobby = Lobby {
-            registry: Registry::default(),
+            registry: Arc::clone(&registry),
             egress: Arc::new(Egress::new(&node_id, Routes::new(egress, &timeouts)?)),
             house_rules: ArcSwap::from_pointee(HouseRules { groups: HashMap::new(), limits, timeouts }),
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
+            watch: watch.clone(),
         };
         lobby.replace(HouseRules { groups, limits, timeouts })?;
-        let routes = ingress_routes(&lobby.registry, ingress)?;
+        let routes = ingress_routes(&registry, ingress)?;
         let (listener, trusted_proxies) = match http {
             Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
             None => (None, Vec::new()),
         };
         let rules = Rules { routes, trusted_proxies, limits, timeouts };
-        let control = ServerControl {
-            endpoint: listen(&tunnel)?,
-            ingress: Arc::new(Ingress::new(Failure::NoClient, rules)),
-            lobby: Arc::new(lobby),
-            bound,
+        let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
+        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, recorder));
+        let endpoint = listen(&tunnel)?;
+        let told = admin::Config {
+            role: "server",
+            version: env!("CARGO_PKG_VERSION"),
+            tunnel: endpoint.local_addr().ok(),
+            connect: Vec::new(),
+            http: listener.as_ref().map(Listener::address),
+            admin: admin.as_ref().map(Admin::address),
+            limits,
+            timeouts,
         };
-        Ok(Self { listener, control })
+        let handles = Handles {
+            registry,
+            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            egress: Arc::clone(&lobby.egress),
+            pushed: Vec::new(),
+            needs: None,
+            config: ArcSwap::from_pointee(told),
+        };
+        let control = ServerControl { endpoint, ingress, lobby: Arc::new(lobby), handles: Arc::new(handles), bound };
+        Ok(Self { listener, admin, control })
     }
 
     /// Returns what can be done to the server while it runs.
@@ -138,6 +169,11 @@ impl Server {
         self.listener.as_ref().map(Listener::address)
     }
 
+    /// Returns the address of the admin interface, with the port that the system chose where it was 0.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
     /// Returns the links of a group, to watch who comes and goes.
     pub fn group(&self, name: &Group) -> Arc<GroupLinks> {
         self.control.lobby.registry.group(name)
@@ -147,8 +183,8 @@ impl Server {
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { listener, control } = self;
-        let ServerControl { endpoint, ingress, lobby, bound: _ } = control;
+        let Self { listener, admin, control } = self;
+        let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
         let grace = lobby.house_rules.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
@@ -159,10 +195,13 @@ impl Server {
         };
         let links = accept_links(&endpoint, lobby, stopping.clone());
         let work = async {
-            tokio::join!(entries, links);
+            let both = async {
+                tokio::join!(entries, links);
+            };
+            super::run_with_grace(both, &stop, grace).await;
+            super::close(endpoint.clone()).await;
         };
-        super::run_with_grace(work, &stop, grace).await;
-        super::close(endpoint).await;
+        super::with_admin(admin, handles, stop.clone(), work).await;
     }
 }
 
@@ -177,7 +216,7 @@ impl ServerControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, ingress, groups, egress, admin: _, limits, timeouts } = settings;
         let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
@@ -186,17 +225,26 @@ impl ServerControl {
         self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
         self.lobby.egress.replace(own);
         self.endpoint.set_server_config(Some(tls));
+        self.handles.told(limits, timeouts);
         Ok(bound.differences(self.bound))
     }
 }
 
 impl Bound {
     fn of(settings: &ServerSettings) -> Self {
-        Self { tunnel: settings.tunnel.listen, http: settings.http.as_ref().map(|http| http.listen) }
+        Self {
+            tunnel: settings.tunnel.listen,
+            http: settings.http.as_ref().map(|http| http.listen),
+            admin: settings.admin.map(AdminEntry::listen),
+        }
     }
 
     fn differences(self, running: Self) -> Vec<&'static str> {
-        let keys = [("tunnel.listen", self.tunnel != running.tunnel), ("http.listen", self.http != running.http)];
+        let keys = [
+            ("tunnel.listen", self.tunnel != running.tunnel),
+            ("http.listen", self.http != running.http),
+            ("admin.listen", self.admin != running.admin),
+        ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 }
@@ -308,6 +356,7 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
+        let asked_of_us = self.registry.meters().meter(meter::Side::Answered, Some(&group));
         let wanted = self.wanted(&group).subscribe();
         let answering = Answering {
             group,
@@ -315,6 +364,7 @@ impl Lobby {
             pushed: Arc::default(),
             limits,
             grace: timeouts.drain,
+            recorder: Recorder::new(asked_of_us, self.watch.clone()),
         };
         let side = Side::Server { sweep: timeouts.sweep, stale: timeouts.stale, wanted };
         let ended = session::run(joined, answering, side, stopping).await;

@@ -112,6 +112,21 @@ fn more_fields_than_the_limit_are_refused() {
 }
 
 #[test]
+fn an_authority_that_cannot_stand_in_a_field_is_refused() {
+    let decode = |authority: &str| {
+        let mut out = BytesMut::new();
+        encode_request(&RequestHead { authority: authority.into(), ..request() }, &limits(), &mut out).unwrap();
+        decode_request(&message(out), &limits())
+    };
+    for authority in ["", "a.example:80", "[::1]:80", "a_b~c"] {
+        assert_eq!(decode(authority).unwrap().authority, authority);
+    }
+    for authority in ["a\r\nx: y", "a b", "a\0", "a\x7f", "\t", "b\u{fc}cher.example"] {
+        assert_eq!(decode(authority), Err(DecodeError::Invalid("the authority")), "{authority:?}");
+    }
+}
+
+#[test]
 fn what_http_does_not_allow_does_not_decode() {
     let reply = |status: u16| {
         let mut out = BytesMut::new();

@@ -1,0 +1,150 @@
+//! What an operator sees and does: health, metrics, an API over HTTP. JSON shapes are in `docs/admin.md`.
+
+mod api;
+mod guard;
+mod metrics;
+mod view;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use adit_core::limits::{Limits, Timeouts};
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::view::Config;
+use crate::{
+    egress::service::{Egress, Routes},
+    ingress::{
+        listener::{BindError, Listener},
+        service::Ingress,
+    },
+    push::Pushed,
+    registry::{GroupLinks, Registry},
+    settings::AdminEntry,
+    watch::Watch,
+};
+
+/// The most connections at once; more wait in the listen queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// How long a connection may take to send a request head.
+const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long after a failed accept to try again.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How long the last answers have once the node is done.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The parts of a node that are looked at.
+#[derive(Debug)]
+pub struct Handles {
+    /// Who is connected, and what is counted.
+    pub registry: Arc<Registry>,
+    /// The rules of the entry, where there is one.
+    pub ingress: Option<Arc<Ingress>>,
+    /// The rules of the way out.
+    pub egress: Arc<Egress>,
+    /// The rules that servers have pushed.
+    pub pushed: Vec<Arc<Pushed>>,
+    /// On a client its links to servers, without which it is of no use; none on a server.
+    pub needs: Option<Arc<GroupLinks>>,
+    /// What the node was told.
+    pub config: ArcSwap<Config>,
+}
+
+impl Handles {
+    /// Shows other limits and waits from now on.
+    pub fn told(&self, limits: Limits, timeouts: Timeouts) {
+        self.config.rcu(|config| Config { limits, timeouts, ..Config::clone(config) });
+    }
+
+    /// Returns the rules of the way out in the order in which they are asked, and where each set comes from.
+    fn ways_out(&self) -> Vec<(&'static str, Arc<Routes>)> {
+        let own = [("own", self.egress.own())];
+        own.into_iter().chain(self.pushed.iter().map(|pushed| ("pushed", pushed.routes().load_full()))).collect()
+    }
+}
+
+/// An admin listener that is bound and does not serve yet.
+#[derive(Debug)]
+pub struct Admin {
+    tcp: TcpListener,
+    address: SocketAddr,
+    watch: Arc<Watch>,
+}
+
+impl Admin {
+    /// Binds the address.
+    ///
+    /// # Errors
+    ///
+    /// When it is in use.
+    pub async fn bind(entry: AdminEntry) -> Result<Self, BindError> {
+        let listener = Listener::bind(entry.listen()).await?;
+        Ok(Self { address: listener.address(), tcp: listener.into_tcp(), watch: Arc::default() })
+    }
+
+    /// Returns the address, with the port that the system chose where it was 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns where exchanges are to be seen.
+    pub fn watch(&self) -> Arc<Watch> {
+        Arc::clone(&self.watch)
+    }
+
+    /// Serves until `done`, and then what was asked before. A request to drain cancels `stop`.
+    ///
+    /// Dropped early, it closes all connections.
+    pub async fn serve(self, handles: Arc<Handles>, stop: CancellationToken, done: CancellationToken) {
+        let service = TowerToHyperService::new(api::router(handles, self.watch, stop));
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = done.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = self.tcp.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+            };
+            match accepted {
+                Ok((tcp, _)) => {
+                    connections.spawn(serve_connection(tcp, service.clone(), done.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an admin connection");
+                    sleep(ACCEPT_BACKOFF).await;
+                }
+            }
+        }
+        // Whoever is slow to read its answer does not hold up the end of the node.
+        let _ = timeout(CLOSE_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+    }
+}
+
+async fn serve_connection(tcp: TcpStream, service: TowerToHyperService<axum::Router>, done: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD_TIMEOUT);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(tcp), service));
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = done.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "admin connection ended");
+    }
+}
