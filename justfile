@@ -30,6 +30,10 @@ test *args:
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}
 
+# What single decisions cost
+bench-micro *args:
+    cargo bench --package bench-micro -- {{args}}
+
 # Everything that CI checks
 check: fmt clippy doc test layers deny
 

@@ -195,3 +195,10 @@ fn a_missing_file_is_not_an_empty_one() {
     let error = config::server(Path::new("/nowhere/server.toml"), Path::new(".")).unwrap_err();
     assert_eq!(error.to_string(), "/nowhere/server.toml: cannot read it: No such file or directory (os error 2)");
 }
+
+#[test]
+fn listeners_that_overlap_are_named() {
+    let overlapping = "[http]\nlisten = \"0.0.0.0:8080\"\n[admin]\nlisten = \"127.0.0.1:8080\"\n";
+    let said = complaint(&home(), &format!("{TUNNEL}{overlapping}"));
+    assert_eq!(said, "9: admin.listen: 127.0.0.1:8080 overlaps with http.listen, 0.0.0.0:8080");
+}

@@ -14,12 +14,15 @@ use adit_core::{
     failure::Failure,
     http::{head, headers},
     limits::Limits,
-    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
+    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead, Upgrade},
 };
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout, timeout_at},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -106,8 +109,8 @@ where
     let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout))?;
     record.opened();
 
-    if head.upgrade.is_some() {
-        let switched = ask_to_switch(&head.method, send, recv, limits, permit);
+    if let Some(upgrade) = head.upgrade {
+        let switched = ask_to_switch(&head.method, upgrade, send, recv, limits, permit);
         return timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout));
     }
     let (upload, (reply, kind)) = if complete {
@@ -185,13 +188,14 @@ where
 /// Waits for the answer to a request to switch protocols, with our half of the stream still open.
 async fn ask_to_switch(
     method: &Method,
+    upgrade: Upgrade,
     send: SendStream,
     mut recv: RecvStream,
     limits: Limits,
     permit: ExchangePermit,
 ) -> Result<Response<AnswerBody>, Failure> {
     let (reply, kind) = read_reply(&mut recv, &limits, method).await?;
-    if reply.status != StatusCode::SWITCHING_PROTOCOLS {
+    if !upgrade.is_agreed_by(reply.status) {
         send.finish();
         return Ok(answer_from(reply, RecvBody::new(recv, kind, limits), None, permit));
     }
@@ -258,6 +262,15 @@ fn answer_from(
     response
 }
 
+/// What comes of a request where it is answered.
+#[derive(Debug)]
+pub enum Handled<B> {
+    /// A response.
+    Response(Response<B>),
+    /// A connection for raw bytes, as CONNECT asks for.
+    Connected(TcpStream),
+}
+
 /// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
 /// and sends it back.
 ///
@@ -275,7 +288,7 @@ pub async fn answer<H, F, B>(
 ) -> Result<(), Failure>
 where
     H: FnOnce(RequestHead, RecvBody) -> F,
-    F: Future<Output = Result<Response<B>, Failure>>,
+    F: Future<Output = Result<Handled<B>, Failure>>,
     B: Body<Data = Bytes> + Unpin,
 {
     let head = match timeout_at(Instant::now() + REQUEST_HEAD_TIMEOUT, read_request(&mut recv, &limits)).await {
@@ -298,7 +311,8 @@ where
         error = &mut stopped => return Err(error.failure()),
     };
     let mut response = match handled {
-        Ok(response) => response,
+        Ok(Handled::Response(response)) => response,
+        Ok(Handled::Connected(connection)) => return connected(connection, send, rest, limits, record).await,
         Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
     };
     record.answered(response.status());
@@ -307,7 +321,7 @@ where
         let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::UpstreamProtocol).await };
         let connection = hyper::upgrade::on(&mut response);
         send_response(response, Outbox::new(limits), &mut send).await?;
-        upgrade::splice(connection, Raw::new(send, recv)).await;
+        upgrade::splice_upgraded(connection, Raw::new(send, recv)).await;
         return Ok(());
     }
     let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
@@ -324,6 +338,26 @@ where
     };
     send.reset(failure);
     Err(failure)
+}
+
+/// Goes on with a connection that CONNECT has asked for.
+async fn connected(
+    connection: TcpStream,
+    mut send: SendStream,
+    recv: Option<RecvStream>,
+    limits: Limits,
+    record: &mut Record,
+) -> Result<(), Failure> {
+    // The handler connects for no other request.
+    let Some(recv) = recv else { return refuse(send, Outbox::new(limits), Failure::Protocol).await };
+    record.answered(StatusCode::OK);
+    let mut outbox = Outbox::new(limits);
+    let head = ReplyHead { status: StatusCode::OK, headers: HeaderMap::new() };
+    // A reply without fields is within any limit.
+    let _ = outbox.reply(&Reply::Head(head, BodyKind::None));
+    outbox.flush(&mut send).await.map_err(|error| error.failure())?;
+    upgrade::splice(connection, Raw::new(send, recv)).await;
+    Ok(())
 }
 
 /// Waits for a response, for so long where there is a limit.

@@ -182,6 +182,7 @@ mod tests {
             timeout: None,
             set_host: None,
             strip_prefix: false,
+            connect: false,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
         };

@@ -4,23 +4,26 @@ use std::sync::{Mutex, PoisonError};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::{io::copy_bidirectional, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    task::JoinSet,
+};
 
 use crate::stream::Raw;
+
+/// Waits for a connection to be switched, and goes on with it as raw bytes.
+pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw) {
+    match connection.await {
+        Ok(upgraded) => splice(TokioIo::new(upgraded), stream).await,
+        Err(error) => tracing::debug!(%error, "the connection was gone before it was switched"),
+    }
+}
 
 /// Copies both ways until both have ended, with nothing held but one buffer each.
 ///
 /// One way may end long before the other. When either side breaks, the other is cut: a reset is not an end.
-pub async fn splice(connection: OnUpgrade, mut stream: Raw) {
-    let upgraded = match connection.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "the connection was gone before it was switched");
-            return;
-        }
-    };
-    let copied = copy_bidirectional(&mut TokioIo::new(upgraded), &mut stream).await;
-    match copied {
+pub async fn splice(mut connection: impl AsyncRead + AsyncWrite + Unpin, mut stream: Raw) {
+    match copy_bidirectional(&mut connection, &mut stream).await {
         Ok((sent, received)) => tracing::debug!(sent, received, "switched connection ended"),
         Err(error) => tracing::debug!(%error, "switched connection broke"),
     }
@@ -40,7 +43,7 @@ impl Switched {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            splice(connection, stream).await;
+            splice_upgraded(connection, stream).await;
             drop(kept);
         });
     }

@@ -9,7 +9,6 @@ use adit_tests::{
     both_directions,
     message::next_chunk,
     upstream::echo,
-    visitor::raw,
 };
 use http::Response;
 use tokio::{sync::Barrier, time::sleep};
@@ -20,7 +19,6 @@ both_directions! {
     an_early_refusal_of_an_upload_reaches_the_visitor,
     an_upstream_that_switches_protocols_unasked_is_its_own_fault,
     an_upload_that_lasts_longer_than_the_timeout_is_answered,
-    connect_is_refused,
 }
 
 /// An upstream that answers when `count` requests are there at once.
@@ -91,12 +89,4 @@ async fn an_upload_that_lasts_longer_than_the_timeout_is_answered(direction: Dir
     }
     drop(chunks);
     assert_eq!(pending.whole().await.failure(), (200, ""));
-}
-
-async fn connect_is_refused(direction: Direction) {
-    let upstream = Upstream::echo();
-    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
-    let answer = raw::ask(tunnel.entry(), "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(raw::failure(&answer), (400, "bad-request"));
-    assert_eq!(upstream.saw().requests(), 0);
 }

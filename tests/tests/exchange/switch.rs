@@ -1,7 +1,12 @@
 //! A switch to WebSocket: raw bytes both ways, each up to its own end.
 
 use adit_tests::{
-    Direction, Tunnel, Upstream, body::empty, both_directions, eventually, upstream::response, visitor::raw::Raw,
+    Direction, Tunnel, Upstream,
+    body::empty,
+    both_directions, eventually,
+    settings::{everything_to, pattern},
+    upstream::response,
+    visitor::raw::{self, Raw},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,6 +19,8 @@ both_directions! {
     a_visitor_that_hangs_up_hangs_up_on_the_upstream,
     an_upstream_may_decline,
     h2c_is_never_switched_to,
+    connect_goes_where_a_rule_lets_it,
+    connect_is_refused_where_no_rule_lets_it,
 }
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
@@ -102,4 +109,35 @@ async fn h2c_is_never_switched_to(direction: Direction) {
     visitor.send(ASK.replace("WebSocket\r\n", "h2c\r\n")).await;
     assert!(visitor.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
     assert_eq!(upstream.saw().last().values("upgrade"), [""; 0]);
+}
+
+const CONNECT: &str = "CONNECT raw.example:7 HTTP/1.1\r\nHost: raw.example:7\r\n\r\n";
+
+async fn connect_goes_where_a_rule_lets_it(direction: Direction) {
+    let upstream = Upstream::raw(async |mut tcp: TcpStream| {
+        let (mut read, mut write) = tcp.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+        let _ = write.write_all(b"goodbye").await;
+    });
+    let mut egress = everything_to(upstream.http());
+    egress.rules[0].pattern = pattern(Some("raw.example"), None);
+    egress.rules[0].options.connect = true;
+    let tunnel = Tunnel::with(egress).start(direction).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(CONNECT).await;
+    assert!(visitor.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    visitor.send("not HTTP at all\0").await;
+    assert_eq!(visitor.until("\0").await, "not HTTP at all\0");
+    visitor.end().await;
+    assert_eq!(visitor.rest().await, "goodbye");
+}
+
+async fn connect_is_refused_where_no_rule_lets_it(direction: Direction) {
+    let upstream = Upstream::echo();
+    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(CONNECT).await;
+    let answer = visitor.until("\r\n\r\n").await;
+    assert_eq!(raw::failure(&answer), (404, "no-route"));
+    assert_eq!(upstream.saw().connections(), 0);
 }

@@ -21,6 +21,7 @@ fn config(server: &ServerUrl) -> GroupConfig {
         timeout: None,
         set_host: None,
         strip_prefix: false,
+        connect: false,
         request_headers: FieldEdits::default(),
         response_headers: FieldEdits::default(),
     };

@@ -34,6 +34,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         groups.insert(at.check(name.parse())?, resolve_group(&at, group)?);
     }
     check_bounds(&at, &file.limits, &file.timeouts)?;
+    check_listeners(&at, file.http.as_ref(), file.admin.as_ref())?;
     Ok(ServerSettings {
         tunnel: TunnelListen {
             listen: file.tunnel.listen,
@@ -53,6 +54,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
 pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, ResolveError> {
     let at = At::default();
     check_bounds(&at, &file.limits, &file.timeouts)?;
+    check_listeners(&at, file.http.as_ref(), file.admin.as_ref())?;
     Ok(ClientSettings {
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(http),
@@ -129,6 +131,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             timeout: rule.timeout,
             set_host: resolve::set_host(&at, rule.set_host)?,
             strip_prefix: rule.strip_prefix,
+            connect: false,
             request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
             response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
             retries: rule.retries.unwrap_or(options::RETRIES),
@@ -189,6 +192,17 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
 
 fn http(entry: HttpFile) -> HttpEntry {
     HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
+}
+
+/// Two listeners cannot share a port of one address, and a wildcard address holds all others.
+fn check_listeners(at: &At, http: Option<&HttpFile>, admin: Option<&AdminFile>) -> Result<(), ResolveError> {
+    let (Some(http), Some(admin)) = (http, admin) else { return Ok(()) };
+    let (a, b) = (http.listen, admin.listen);
+    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    if a.port() != 0 && a.port() == b.port() && overlap {
+        return Err(at.key("admin").key("listen").error(format!("{b} overlaps with http.listen, {a}")));
+    }
+    Ok(())
 }
 
 fn admin(at: &At, entry: Option<AdminFile>) -> Result<Option<AdminEntry>, ResolveError> {

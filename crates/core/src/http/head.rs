@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     http::{forwarded, headers, host::Host, trace},
     limits::Limits,
-    wire::exchange::{BodyKind, ReplyHead, RequestHead, Scheme},
+    wire::exchange::{BodyKind, ReplyHead, RequestHead, Scheme, Upgrade},
 };
 
 /// What an entry knows that is not in the request itself.
@@ -42,15 +42,10 @@ pub fn from_visitor(
 ) -> Result<RequestHead, Failure> {
     let mut headers = parts.headers;
     check_size(&parts.uri, &headers, limits)?;
-    // A tunnel to any host and port is not what a rule allows.
-    if parts.method == Method::CONNECT {
-        return Err(Failure::BadRequest);
-    }
     let authority = authority(&parts.uri, &headers, parts.version)?;
     let target = target(&parts.uri)?;
 
-    let switchable = parts.version == Version::HTTP_11 && body == BodyKind::None;
-    let upgrade = switchable.then(|| headers::requested_upgrade(&headers)).flatten();
+    let upgrade = upgrade(&parts.method, parts.version, &headers, body)?;
     headers.remove(header::HOST);
     headers::strip_hop_by_hop(&mut headers);
     // Only adit says this, and what adit adds comes after what a visitor could nominate away.
@@ -77,6 +72,16 @@ pub fn from_visitor(
     })
 }
 
+/// What the request wants its connection to become.
+fn upgrade(method: &Method, version: Version, headers: &HeaderMap, body: BodyKind) -> Result<Option<Upgrade>, Failure> {
+    if *method == Method::CONNECT {
+        // RFC 9110 §9.3.6: a body has no meaning, and what follows is not HTTP.
+        return if body == BodyKind::None { Ok(Some(Upgrade::Connect)) } else { Err(Failure::BadRequest) };
+    }
+    let switchable = version == Version::HTTP_11 && body == BodyKind::None;
+    Ok(switchable.then(|| headers::requested_upgrade(headers)).flatten())
+}
+
 /// Cleans the head of a request that came over a link, so that its fields say of its framing what the link says.
 ///
 /// A peer is no more trusted with framing than a visitor is: a `Content-Length` that disagrees with the body that
@@ -89,6 +94,9 @@ pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
     Host::parse(&head.authority).map_err(|_| Failure::Protocol)?;
     headers::strip_hop_by_hop(&mut head.headers);
     head.headers.remove(header::HOST);
+    if (head.method == Method::CONNECT) != (head.upgrade == Some(Upgrade::Connect)) {
+        return Err(Failure::Protocol);
+    }
     check_length(&head.headers, head.body)
 }
 
@@ -292,9 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn connect_is_refused() {
-        let request = Request::connect("a.example:443").header("host", "a.example:443").body(()).unwrap();
-        assert_eq!(accept(request).unwrap_err(), Failure::BadRequest);
+    fn connect_names_its_destination_once() {
+        let connect = |host: &str| accept(Request::connect("a.example:443").header("host", host).body(()).unwrap());
+        let head = connect("a.example:443").unwrap();
+        assert_eq!((head.authority.as_str(), head.target.as_str()), ("a.example:443", "/"));
+        assert_eq!(head.upgrade, Some(Upgrade::Connect));
+        assert_eq!(connect("b.example:443").unwrap_err(), Failure::BadRequest);
     }
 
     #[test]

@@ -65,13 +65,15 @@ pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     let asked = list(headers, &header::CONNECTION).any(|name| name.eq_ignore_ascii_case("upgrade"));
     let mut tokens = list(headers, &header::UPGRADE);
     let (token, none_other) = (tokens.next()?, tokens.next().is_none());
-    (asked && none_other && token.eq_ignore_ascii_case(Upgrade::WebSocket.token())).then_some(Upgrade::WebSocket)
+    let is_websocket = Upgrade::WebSocket.token().is_some_and(|websocket| token.eq_ignore_ascii_case(websocket));
+    (asked && none_other && is_websocket).then_some(Upgrade::WebSocket)
 }
 
-/// Writes the fields that ask for a switch or agree to it.
+/// Writes the fields that ask for a switch or agree to it, where it takes any.
 pub fn set_upgrade(headers: &mut HeaderMap, upgrade: Upgrade) {
+    let Some(token) = upgrade.token() else { return };
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static(upgrade.token()));
+    headers.insert(header::UPGRADE, HeaderValue::from_static(token));
 }
 
 /// Removes the fields that no trailer section may hold: framing, routing, and what adit itself says

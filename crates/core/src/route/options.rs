@@ -19,6 +19,8 @@ pub struct RuleOptions {
     pub set_host: Option<String>,
     /// Removes the rule's own path prefix from what goes on.
     pub strip_prefix: bool,
+    /// Lets CONNECT through: raw bytes to and from the upstream. For egress rules.
+    pub connect: bool,
     /// Changes to the fields of the request.
     pub request_headers: FieldEdits,
     /// Changes to the fields of the response.
@@ -33,6 +35,7 @@ impl Default for RuleOptions {
             timeout: None,
             set_host: None,
             strip_prefix: false,
+            connect: false,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
             retries: RETRIES,

@@ -83,6 +83,9 @@ pub struct EgressRule {
     /// Removes `path` from what the upstream sees.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// Lets CONNECT through: raw bytes to and from the upstream.
+    #[serde(default)]
+    pub connect: bool,
     /// Changes to the fields of the request.
     #[serde(default)]
     pub request_headers: FieldEdits,
@@ -173,6 +176,7 @@ mod tests {
             timeout: Some(Duration::from_secs(5)),
             set_host: None,
             strip_prefix: true,
+            connect: false,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits { remove: vec!["server".into()], ..FieldEdits::default() },
         };
@@ -192,9 +196,9 @@ mod tests {
         let push = config("http://a:1").push().unwrap();
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
-        let expected = b"\x42\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x01\x06server\x00\x00\
+        let expected = b"\x43\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x00\x01\x06server\x00\x00\
             \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x03/up\x025s\x022s";
-        assert_eq!(&out[1..], &expected[1..]);
+        assert_eq!(&out[..], &expected[..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);
     }
 

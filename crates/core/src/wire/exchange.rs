@@ -59,13 +59,24 @@ pub struct RequestHead {
 pub enum Upgrade {
     /// RFC 6455.
     WebSocket,
+    /// Whatever the visitor and the upstream speak: the method is CONNECT (RFC 9110 §9.3.6).
+    Connect,
 }
 
 impl Upgrade {
-    /// Returns its token in the `Upgrade` field.
-    pub fn token(self) -> &'static str {
+    /// Returns its token in the `Upgrade` field, where it is asked for there.
+    pub fn token(self) -> Option<&'static str> {
         match self {
-            Self::WebSocket => "websocket",
+            Self::WebSocket => Some("websocket"),
+            Self::Connect => None,
+        }
+    }
+
+    /// Returns whether a final response with this status agrees to it.
+    pub fn is_agreed_by(self, status: StatusCode) -> bool {
+        match self {
+            Self::WebSocket => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Connect => status.is_success(),
         }
     }
 }

@@ -20,7 +20,10 @@ use rustls::{
     pki_types::{InvalidDnsNameError, ServerName},
 };
 use rustls_platform_verifier::BuilderVerifierExt;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -129,16 +132,25 @@ impl Connector {
         &self.url
     }
 
+    /// Connects without a word of HTTP or TLS.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the server.
+    pub async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
+        self.dialer.connect().await.map_err(|error| match error {
+            DialError::Unresolved(error) => ConnectError::Unresolved(error),
+            DialError::Refused(error) => ConnectError::Refused(error),
+        })
+    }
+
     /// Connects. The returned driver has to be polled for anything to happen.
     ///
     /// # Errors
     ///
     /// What stands between us and the server.
     pub async fn connect(&self) -> Result<(Sender, Driver), ConnectError> {
-        let tcp = self.dialer.connect().await.map_err(|error| match error {
-            DialError::Unresolved(error) => ConnectError::Unresolved(error),
-            DialError::Refused(error) => ConnectError::Refused(error),
-        })?;
+        let tcp = self.connect_tcp().await?;
         let connected = match &self.speech {
             Speech::Http1 => http1(tcp).await,
             Speech::H2c => http2(tcp).await,

@@ -14,6 +14,7 @@ use adit_core::{
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::{
+    net::TcpStream,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -193,6 +194,20 @@ impl Server {
                 Sent::Failed(error) => return Err(NotSent::Lost { error, reused }),
             }
         }
+    }
+
+    /// Connects for raw bytes, and learns from how that goes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection within the connect timeout.
+    pub async fn connect(&self, attempt: Attempt) -> Result<TcpStream, Failure> {
+        let connected = timeout(self.connect_timeout, self.connector.connect_tcp()).await;
+        connected.unwrap_or(Err(ConnectError::Late(self.connect_timeout))).map_err(|error| {
+            let failure = error.failure();
+            self.failed(attempt, &error.into());
+            failure
+        })
     }
 
     /// Gives back a connection whose exchange is over.

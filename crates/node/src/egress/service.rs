@@ -11,15 +11,16 @@ use adit_core::{
     id::{Group, SessionId},
     limits::Timeouts,
     route::{Conflict, RouteTable, options},
-    wire::exchange::RequestHead,
+    wire::exchange::{RequestHead, Upgrade},
 };
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tokio::time::timeout;
 
 use super::upstream::{Upstream, UpstreamBody, UpstreamError};
 use crate::{
     body::RecvBody,
+    exchange::Handled,
     settings::{EgressRule, EgressSettings},
 };
 
@@ -152,10 +153,18 @@ impl Egress {
         mut head: RequestHead,
         body: RecvBody,
         origin: Origin<'_>,
-    ) -> Result<Response<UpstreamBody>, Failure> {
+    ) -> Result<Handled<UpstreamBody>, Failure> {
         let route = self.route(&head, &origin)?;
         self.mark(&mut head, origin)?;
         let options = &route.rule.options;
+        if head.upgrade == Some(Upgrade::Connect) {
+            // A rule for requests is no permission for whatever else the upstream understands.
+            return if options.connect {
+                Ok(Handled::Connected(route.upstream.connect().await?))
+            } else {
+                Err(Failure::NoRoute)
+            };
+        }
         if let Some(host) = &options.set_host {
             head.authority.clone_from(host);
         }
@@ -176,7 +185,7 @@ impl Egress {
             return Err(Failure::Loop);
         }
         options.response_headers.apply(response.headers_mut());
-        Ok(response)
+        Ok(Handled::Response(response))
     }
 
     fn route(&self, head: &RequestHead, origin: &Origin<'_>) -> Result<Arc<Route>, Failure> {

@@ -12,7 +12,7 @@ use adit_core::{
     balance::policy::Policy, failure::Failure, health::Attempt, limits::Timeouts, wire::exchange::RequestHead,
 };
 use http::Response;
-use tokio::{runtime::Handle, task::JoinSet, time::Instant};
+use tokio::{net::TcpStream, runtime::Handle, task::JoinSet, time::Instant};
 
 pub use super::response::UpstreamBody;
 use super::{
@@ -153,6 +153,25 @@ impl Upstream {
                     tried.push(index);
                 }
             }
+        }
+        Err(failure)
+    }
+
+    /// Connects to one of the servers for raw bytes, each tried at most once.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the last server tried.
+    pub async fn connect(&self) -> Result<TcpStream, Failure> {
+        let mut failure = Failure::UpstreamRefused;
+        // Grows only where servers fail.
+        let mut tried = Vec::new();
+        while let Some((index, server, attempt)) = self.choose(&tried) {
+            match server.connect(attempt).await {
+                Ok(tcp) => return Ok(tcp),
+                Err(refused) => failure = refused,
+            }
+            tried.push(index);
         }
         Err(failure)
     }

@@ -23,7 +23,7 @@ use adit_core::{
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -124,7 +124,8 @@ impl Ingress {
         let mut record = self.recorder.begin();
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
-        let connection = headers::requested_upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
+        let switches = request.method() == Method::CONNECT || headers::requested_upgrade(request.headers()).is_some();
+        let connection = switches.then(|| hyper::upgrade::on(&mut request));
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);

@@ -107,6 +107,7 @@ fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveE
         timeout: rule.timeout,
         set_host: set_host(at, rule.set_host)?,
         strip_prefix: rule.strip_prefix,
+        connect: rule.connect,
         request_headers: field_edits(&at.key("request_headers"), &rule.request_headers)?,
         response_headers: field_edits(&at.key("response_headers"), &rule.response_headers)?,
         retries: options::RETRIES,

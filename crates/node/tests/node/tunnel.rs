@@ -231,6 +231,7 @@ pub(crate) fn push(server: SocketAddr) -> ConfigPush {
         timeout: None,
         set_host: None,
         strip_prefix: false,
+        connect: false,
         request_headers: FieldEdits::default(),
         response_headers: FieldEdits::default(),
     };
