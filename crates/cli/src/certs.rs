@@ -29,6 +29,9 @@ pub enum CertError {
         /// Why not.
         error: rcgen::Error,
     },
+    /// The files of a client by that name would be those of another.
+    #[error("a client cannot be called {0:?}: its files would be those of the authority or the server")]
+    Reserved(String),
     /// A file could not be read or written.
     #[error("{}: {error}", path.display())]
     File {
@@ -142,6 +145,9 @@ pub fn write_all(
     clients: &[String],
     force: bool,
 ) -> Result<Vec<(PathBuf, Outcome)>, CertError> {
+    if let Some(name) = clients.iter().find(|name| ["ca", "server"].contains(&name.as_str())) {
+        return Err(CertError::Reserved(name.clone()));
+    }
     fs::create_dir_all(dir).map_err(|error| CertError::File { path: dir.to_owned(), error })?;
     let ca = Pair::new(dir, "ca");
     let (authority, outcome) = if ca.exists() && !force {

@@ -88,7 +88,7 @@ impl Body for AnswerBody {
 /// # Errors
 ///
 /// [`Failure::Timeout`] when there is no response head at the deadline, what the answerer says in
-/// [`Reply::Failed`], or what happened to the link.
+/// [`Reply::Failed`], or what happened to the link; with it, whether anything was sent.
 pub async fn ask<B>(
     link: &Link,
     head: &RequestHead,
@@ -96,22 +96,22 @@ pub async fn ask<B>(
     limits: Limits,
     deadline: Instant,
     record: &mut Record,
-) -> Result<Response<AnswerBody>, Failure>
+) -> Result<Response<AnswerBody>, Unanswered>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Send,
 {
     let wait = deadline.saturating_duration_since(Instant::now());
-    let permit = link.permit(deadline).await?;
+    let permit = link.permit(deadline).await.map_err(Unanswered::unsent)?;
     let mut outbox = Outbox::new(limits);
     outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
     let begun = timeout_at(deadline, begin(link, head, &mut outbox, &mut body));
-    let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout))?;
+    let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout.into()))?;
     record.opened();
 
     if let Some(upgrade) = head.upgrade {
         let switched = ask_to_switch(&head.method, upgrade, send, recv, limits, permit);
-        return timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout));
+        return Ok(timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout))?);
     }
     let (upload, (reply, kind)) = if complete {
         send.finish();
@@ -122,7 +122,32 @@ where
         let upload = Box::pin(upload(outbox, body, send, Arc::clone(&progress)));
         upload_and_read_reply(upload, &progress, &mut recv, &limits, &head.method, wait).await?
     };
+    // Nobody asked for it: RFC 9110 §15.2.2.
+    if reply.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::Protocol.into());
+    }
     Ok(answer_from(reply, RecvBody::new(recv, kind, limits), upload, permit))
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What happened.
+    pub failure: Failure,
+    /// Whether nothing of the request has left this node.
+    pub unsent: bool,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unsent: false }
+    }
+}
+
+impl Unanswered {
+    fn unsent(failure: Failure) -> Self {
+        Self { failure, unsent: true }
+    }
 }
 
 /// Opens the stream, and sends the head with what the body has ready. Returns whether that was all.
@@ -131,11 +156,11 @@ async fn begin<B>(
     head: &RequestHead,
     outbox: &mut Outbox,
     body: &mut B,
-) -> Result<(SendStream, RecvStream, bool), Failure>
+) -> Result<(SendStream, RecvStream, bool), Unanswered>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (mut send, recv) = link.open().await?;
+    let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
     if head.body == BodyKind::None {
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;
         return Ok((send, recv, true));

@@ -71,15 +71,17 @@ async fn with_admin(
     tokio::join!(work, admin);
 }
 
-/// Runs `work` until it is done; once `stop` is cancelled it has `grace` to be.
-async fn run_with_grace(work: impl Future<Output = ()>, stop: &CancellationToken, grace: Duration) {
+/// Runs `work` until it is done; once `stop` is cancelled it has as long to be as `grace` says then.
+async fn run_with_grace(work: impl Future<Output = ()>, stop: &CancellationToken, grace: impl Fn() -> Duration) {
     let overdue = async {
         stop.cancelled().await;
+        let grace = grace();
         sleep(grace).await;
+        grace
     };
     tokio::select! {
         () = work => {}
-        () = overdue => tracing::warn!(?grace, "exchanges were still in flight at the end of the grace"),
+        grace = overdue => tracing::warn!(?grace, "exchanges were still in flight at the end of the grace"),
     }
 }
 

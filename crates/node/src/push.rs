@@ -53,6 +53,8 @@ pub type Wanted = watch::Receiver<Option<Packed>>;
 #[derive(Debug, Default)]
 pub struct Pushed {
     routes: ArcSwap<Routes>,
+    /// What the rules in force were made of.
+    applied: ArcSwapOption<GroupConfig>,
     seen: ArcSwapOption<ConfigVersion>,
     policy: ArcSwap<Policy>,
 }
@@ -96,9 +98,16 @@ pub enum PushError {
 }
 
 impl Pushed {
-    /// Sets what pushed configuration is judged by. What was pushed before is judged again when the server's next
-    /// push comes, within a sync interval.
+    /// Sets what pushed configuration is judged by. Rules in force that it does not permit end at once; what was
+    /// refused before is judged again when the server's next push comes, within a sync interval.
     pub fn judge_by(&self, policy: Policy) {
+        if let Some(applied) = self.applied.load_full()
+            && let Err(error) = routes(GroupConfig::clone(&applied), &policy)
+        {
+            tracing::warn!("pushed configuration is out of force: {error}");
+            self.applied.store(None);
+            self.routes.store(Arc::default());
+        }
         self.policy.store(Arc::new(policy));
         self.seen.store(None);
     }
@@ -117,9 +126,10 @@ impl Pushed {
     pub fn apply(&self, push: ConfigPush) -> ConfigOutcome {
         let version = push.version;
         self.seen.store(Some(Arc::new(version)));
-        match routes(push.config, &self.policy.load()) {
+        match routes(push.config.clone(), &self.policy.load()) {
             Ok(routes) => {
                 self.routes.store(Arc::new(routes));
+                self.applied.store(Some(Arc::new(push.config)));
                 tracing::info!(%version, "pushed configuration applied");
                 ConfigOutcome::Applied
             }
@@ -242,5 +252,13 @@ mod tests {
         pushed.apply(config("http://127.0.0.1:3000"));
         pushed.judge_by(Policy::default());
         assert_eq!(pushed.seen(), None);
+    }
+
+    #[test]
+    fn what_is_allowed_no_longer_is_out_of_force_at_once() {
+        let pushed = client();
+        pushed.apply(config("http://127.0.0.1:3000"));
+        pushed.judge_by(Policy::default());
+        assert!(pushed.routes().load().is_empty());
     }
 }

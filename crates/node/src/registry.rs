@@ -187,9 +187,10 @@ impl GroupLinks {
         }
     }
 
-    /// Returns whether a session is in the group.
+    /// Returns whether a session is in the group and its link is not lost.
     pub fn has(&self, session: SessionId) -> bool {
-        self.members.load().as_slice().iter().any(|member| member.session == session)
+        let alive = |member: &Member<Link>| member.session == session && member.link.close_reason().is_none();
+        self.members.load().as_slice().iter().any(alive)
     }
 
     /// Waits for a link to join, up to `patience` after the last one left and to `deadline`. Cancel-safe.

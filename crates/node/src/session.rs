@@ -34,6 +34,9 @@ use crate::{
 /// How often a link's pulse is felt.
 const PULSE: Duration = Duration::from_millis(500);
 
+/// How long a peer has to make room for a control message.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a pushed configuration may take to arrive, once its stream is open.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -249,8 +252,10 @@ impl Conversation {
     /// Pushes a configuration to the client; the server's side.
     async fn push(&mut self, packed: Packed) -> Result<(), Ended> {
         tracing::debug!(version = %packed.version, "pushing configuration");
-        let pushed = self.link.push(packed.frame).await;
-        pushed.map_err(|error| self.broken(&error.into()))
+        match timeout(PUSH_TIMEOUT, self.link.push(packed.frame)).await {
+            Ok(pushed) => pushed.map_err(|error| self.broken(&error.into())),
+            Err(_) => Err(Ended::Protocol("it does not take its configuration".into())),
+        }
     }
 
     /// Applies what the server has pushed; the client's side.
@@ -316,7 +321,10 @@ impl Conversation {
     }
 
     async fn send(&mut self, message: &Control) -> Result<(), Ended> {
-        self.control.write(message).await.map_err(|error| self.broken(&error))
+        match timeout(WRITE_TIMEOUT, self.control.write(message)).await {
+            Ok(written) => written.map_err(|error| self.broken(&error)),
+            Err(_) => Err(Ended::Protocol("it does not read its control stream".into())),
+        }
     }
 
     /// Tells a control stream that broke with its link from one that the peer broke.

@@ -108,9 +108,7 @@ fn credentials(at: &At, base: &Path, cert: &Path, key: &Path) -> Result<Credenti
 
 fn resolve_group(at: &At, group: Group) -> Result<GroupSettings, ResolveError> {
     let Group { clients, egress, upstreams } = group;
-    if egress.is_empty() && upstreams.is_empty() {
-        return Ok(GroupSettings { clients, push: None });
-    }
+    // A group without rules pushes that there are none: its clients may have had some.
     // What no client could apply is told here and not by each of them.
     let no_files = |_: &Path| Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });
     resolve::egress(at, egress.clone(), upstreams.clone(), no_files)?;

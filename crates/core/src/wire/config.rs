@@ -196,7 +196,7 @@ mod tests {
         let push = config("http://a:1").push().unwrap();
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
-        let expected = b"\x43\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x00\x01\x06server\x00\x00\
+        let expected = b"\x3f\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x00\x01\x06server\x00\x00\
             \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x03/up\x025s\x022s";
         assert_eq!(&out[..], &expected[..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);

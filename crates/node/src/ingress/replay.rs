@@ -50,9 +50,7 @@ impl<B: Body> Replay<B> {
     /// Keeps nothing from now on: there is a reply.
     pub fn settle(&self) {
         if let Some(shared) = &self.shared {
-            let mut shared = lock(shared);
-            shared.gone = true;
-            shared.kept = Vec::new();
+            lock(shared).gone = true;
         }
     }
 }
@@ -69,6 +67,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Replay<B> {
             drop(shared);
             self.position += 1;
             return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if shared.gone {
+            shared.kept = Vec::new();
         }
         let frame = ready!(Pin::new(&mut shared.source).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {

@@ -33,7 +33,7 @@ use super::{refusal, replay::Replay};
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
-    exchange::{self, AnswerBody},
+    exchange::{self, AnswerBody, Unanswered},
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
     stream::StreamError,
@@ -200,16 +200,18 @@ impl Ingress {
                 Err(none) => return Err(failed.unwrap_or(none)),
             };
             record.carried_by(picked.link.peer());
-            let failure = match exchange::ask(&picked.link, head, this, rules.limits, deadline, record).await {
-                Ok(response) => {
-                    body.settle();
-                    return Ok(response);
-                }
-                Err(failure) => failure,
-            };
+            let Unanswered { failure, unsent } =
+                match exchange::ask(&picked.link, head, this, rules.limits, deadline, record).await {
+                    Ok(response) => {
+                        body.settle();
+                        return Ok(response);
+                    }
+                    Err(unanswered) => unanswered,
+                };
             failed = Some(failure);
             // RFC 9110 §9.2.2: a lost link proves nothing, so only what may be done twice is.
-            let repeatable = failure.retryable() || failure == Failure::LinkLost && head.method.is_idempotent();
+            let repeatable =
+                unsent || failure.retryable() || failure == Failure::LinkLost && head.method.is_idempotent();
             if !repeatable || Instant::now() >= deadline {
                 break;
             }

@@ -70,12 +70,13 @@ pub struct Joined {
 /// When the server denies, is silent for five seconds, or the connection breaks.
 pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) -> Result<Joined, HandshakeError> {
     let peer = tls::peer_identity(&quic).ok_or(HandshakeError::Nameless)?;
-    let mut control = ControlStream::open(&quic).await?;
-    control.write(&Control::StreamOpen(open)).await?;
-    let answer = match timeout(HANDSHAKE_TIMEOUT, control.read()).await {
-        Ok(answer) => answer,
-        Err(_) => return Err(HandshakeError::Timeout),
+    let register = async {
+        let mut control = ControlStream::open(&quic).await?;
+        control.write(&Control::StreamOpen(open)).await?;
+        let answer = control.read().await;
+        Ok::<_, HandshakeError>((control, answer))
     };
+    let (control, answer) = timeout(HANDSHAKE_TIMEOUT, register).await.map_err(|_| HandshakeError::Timeout)??;
     let answer = answer.map_err(|error| quic.close_reason().map_or(HandshakeError::Control(error), Into::into))?;
     match answer {
         Some(Control::StreamOpenResponse(StreamOpenResponse::Accepted { session, heartbeat_ms, features: _ })) => {
@@ -132,7 +133,8 @@ impl Applicant {
     ) -> Result<Joined, HandshakeError> {
         let heartbeat_ms = u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX);
         let accepted = StreamOpenResponse::Accepted { session, features: 0, heartbeat_ms };
-        self.control.write(&Control::StreamOpenResponse(accepted)).await?;
+        let told = timeout(HANDSHAKE_TIMEOUT, self.control.write(&Control::StreamOpenResponse(accepted))).await;
+        told.map_err(|_| HandshakeError::Timeout)??;
         let link = Link::new(self.quic, session, self.identity, limits);
         Ok(Joined { link, control: self.control, heartbeat })
     }
@@ -140,7 +142,7 @@ impl Applicant {
     /// Tells the client why it is no member, and closes the link once it has heard it.
     pub async fn deny(mut self, reason: String) {
         let denied = Control::StreamOpenResponse(StreamOpenResponse::Denied { reason });
-        if self.control.write(&denied).await.is_ok() {
+        if timeout(HANDSHAKE_TIMEOUT, self.control.write(&denied)).await.is_ok_and(|told| told.is_ok()) {
             // `close` drops what was not sent yet, so the client closes first; a client that doesn't is not
             // waited for.
             let _ = timeout(HANDSHAKE_TIMEOUT, self.quic.closed()).await;

@@ -180,6 +180,10 @@ impl Link {
                 .map_err(|_| Failure::Overloaded)?
                 .map_err(|_| Failure::Draining)?,
         };
+        // It may have come to that while we waited.
+        if self.health() == Health::Draining {
+            return Err(Failure::Draining);
+        }
         Ok(ExchangePermit { _permit: permit })
     }
 

@@ -202,7 +202,6 @@ impl Client {
     pub async fn run(self, stop: CancellationToken) {
         let Self { endpoint, listener, admin, control } = self;
         let ClientControl { ingress, caller, handles, bound } = control;
-        let grace = caller.terms.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
             if let Some(listener) = listener {
@@ -224,7 +223,7 @@ impl Client {
             let both = async {
                 tokio::join!(entries, links);
             };
-            super::run_with_grace(both, &stop, grace).await;
+            super::run_with_grace(both, &stop, || caller.terms.load().timeouts.drain).await;
             super::close(endpoint.clone()).await;
         };
         super::with_admin(admin, handles, stop.clone(), work).await;

@@ -185,7 +185,6 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let Self { listener, admin, control } = self;
         let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
-        let grace = lobby.house_rules.load().timeouts.drain;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let entries = async {
             if let Some(listener) = listener {
@@ -193,12 +192,12 @@ impl Server {
             }
             stopping.entries_closed.cancel();
         };
-        let links = accept_links(&endpoint, lobby, stopping.clone());
+        let links = accept_links(&endpoint, Arc::clone(&lobby), stopping.clone());
         let work = async {
             let both = async {
                 tokio::join!(entries, links);
             };
-            super::run_with_grace(both, &stop, grace).await;
+            super::run_with_grace(both, &stop, || lobby.house_rules.load().timeouts.drain).await;
             super::close(endpoint.clone()).await;
         };
         super::with_admin(admin, handles, stop.clone(), work).await;
@@ -354,6 +353,10 @@ impl Lobby {
         if let Some(stale) = replaced {
             tracing::info!(session = %stale.session(), "replaced by a newer link of the same client");
             stale.close(Close::Replaced);
+        }
+        // The rules may have changed while the client was told that it is in.
+        if objection(&self.house_rules.load_full(), &group, joined.link.peer()).is_some() {
+            joined.link.close(Close::Denied);
         }
         tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
         let asked_of_us = self.registry.meters().meter(meter::Side::Answered, Some(&group));
