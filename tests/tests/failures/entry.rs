@@ -1,5 +1,7 @@
 //! Requests that an entry refuses: nobody to ask, no rule, malformed, too large.
 
+use std::time::Duration;
+
 use adit_core::{limits::Limits, route::RuleOptions};
 use adit_node::settings::{EgressSettings, IngressRule, UpstreamSettings};
 use adit_tests::{
@@ -16,6 +18,7 @@ both_directions! {
     a_request_that_no_egress_rule_takes_is_refused,
     without_any_rule_nothing_is_reachable,
     two_hosts_are_refused,
+    a_visitor_that_stops_within_its_preface_is_shown_out,
     a_host_that_is_none_is_refused,
     a_missing_host_is_refused,
     a_path_that_readers_disagree_on_is_refused,
@@ -158,5 +161,16 @@ async fn a_refused_upload_leaves_a_readable_answer(direction: Direction) {
     let mut visitor = Visitor::http2(tunnel.entry()).await;
     for body in [empty(), full(noise(10_000_000)), empty()] {
         assert_eq!(visitor.post("/", body).await.failure(), (404, "no-route"));
+    }
+}
+
+async fn a_visitor_that_stops_within_its_preface_is_shown_out(direction: Direction) {
+    let upstream = Upstream::echo();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.request_head = Duration::from_millis(50));
+    let tunnel = setup.start(direction).await;
+    for start in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM", "GET / HT"] {
+        let mut visitor = raw::Raw::connect(tunnel.entry()).await;
+        visitor.send(start).await;
+        assert_eq!(visitor.rest().await, "", "{start:?}");
     }
 }

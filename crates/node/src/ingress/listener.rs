@@ -27,6 +27,12 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
+/// What an HTTP/2 connection starts with (RFC 9113 §3.4).
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How often to look for the rest of it.
+const PREFACE_LOOK_EVERY: Duration = Duration::from_millis(10);
+
 /// How many requests one HTTP/2 connection may have in flight.
 const H2_STREAMS_MAX: u32 = 256;
 
@@ -117,9 +123,9 @@ async fn accept(
 
 async fn serve_connection(tcp: TcpStream, visitor: SocketAddr, ingress: Arc<Ingress>, drain: CancellationToken) {
     let request_head = ingress.timeouts().request_head;
-    // hyper's own deadline starts with the first byte of a head.
+    // hyper has no deadline of its own while it looks which version of HTTP this is.
     let spoke = tokio::select! {
-        spoke = timeout(request_head, tcp.readable()) => spoke.is_ok(),
+        spoke = timeout(request_head, shows_version(&tcp)) => spoke.is_ok(),
         () = drain.cancelled() => false,
     };
     if !spoke {
@@ -141,6 +147,18 @@ async fn serve_connection(tcp: TcpStream, visitor: SocketAddr, ingress: Arc<Ingr
     };
     if let Err(error) = served {
         tracing::debug!(%visitor, error, "connection ended");
+    }
+}
+
+/// Waits until a visitor has sent enough to tell HTTP/2 from HTTP/1.1, or has gone. Cancel-safe; takes nothing.
+async fn shows_version(tcp: &TcpStream) {
+    let mut start = [0; H2_PREFACE.len()];
+    while let Ok(length) = tcp.peek(&mut start).await {
+        if length == 0 || length == start.len() || !H2_PREFACE.starts_with(&start[..length]) {
+            return;
+        }
+        // Part of the preface: the rest is on its way, or it is not.
+        sleep(PREFACE_LOOK_EVERY).await;
     }
 }
 
