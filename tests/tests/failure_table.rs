@@ -7,8 +7,8 @@ use adit_core::failure::Failure;
 /// Status, code and what the visitor reads.
 type Row = (u16, String, String);
 
-/// What is told to nobody: whoever asked has gone, or has all it wants; and there is no limit on bodies.
-const UNSEEN: [Failure; 3] = [Failure::Cancelled, Failure::Unwanted, Failure::BodyTooLarge];
+/// What is told to nobody: whoever asked has gone; and there is no limit on bodies.
+const UNSEEN: [Failure; 2] = [Failure::Cancelled, Failure::BodyTooLarge];
 
 fn kept() -> BTreeSet<Row> {
     let seen = Failure::ALL.into_iter().filter(|failure| !UNSEEN.contains(failure));

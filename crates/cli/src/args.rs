@@ -92,6 +92,9 @@ enum Failed {
     /// The user has to change something: exit code 2.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The arguments mean nothing: exit code 2.
+    #[error("{0:#}")]
+    Usage(anyhow::Error),
     /// Something outside got in the way: exit code 1.
     #[error("{0:#}")]
     Run(#[from] anyhow::Error),
@@ -122,6 +125,7 @@ pub fn run(args: Args) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "adit: {failed}");
     match failed {
         Failed::Config(_) => ExitCode::from(2),
+        Failed::Usage(_) => ExitCode::from(2),
         Failed::Run(_) => ExitCode::from(1),
     }
 }
@@ -225,7 +229,7 @@ fn check(path: &Path) -> Result<(), Failed> {
 
 fn explain(path: &Path, method: &Method, url: &Uri) -> Result<(), Failed> {
     let settings = config::either(path, &working_directory())?;
-    let explained = explain::explain(&settings, method, url)?;
+    let explained = explain::explain(&settings, method, url).map_err(Failed::Usage)?;
     say(explained.trim_end())
 }
 

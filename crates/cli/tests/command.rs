@@ -46,9 +46,13 @@ fn a_good_configuration_checks_out() {
 fn bad_configuration_and_bad_usage_are_2() {
     let home = home();
     fs::write(home.path().join("bad.toml"), "[tunnel]\nlisten = 5\n").unwrap();
-    for args in
-        [&["check", "-c", "bad.toml"][..], &["server", "-c", "bad.toml"], &["client", "-c", "nowhere.toml"], &["dance"]]
-    {
+    for args in [
+        &["check", "-c", "bad.toml"][..],
+        &["server", "-c", "bad.toml"],
+        &["client", "-c", "nowhere.toml"],
+        &["dance"],
+        &["explain", "-c", "config/server.toml", "GET", "/no-host"],
+    ] {
         let output = adit(&home, args, &[]);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", said(&output));
     }

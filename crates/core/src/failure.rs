@@ -71,25 +71,11 @@ pub enum Failure {
     /// The other end of the link broke the protocol.
     #[error("the peer broke the protocol")]
     Protocol,
-    /// The rest of the request body is of no use: the response is complete.
-    #[error("the rest of the body is not wanted")]
-    Unwanted,
-}
-
-/// Who has to do something about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blame {
-    /// Whoever sent the request.
-    Visitor,
-    /// The operator of the tunnel: rules, clients, capacity.
-    Tunnel,
-    /// Whoever runs the upstream.
-    Upstream,
 }
 
 impl Failure {
     /// Every failure, in wire order.
-    pub const ALL: [Failure; 21] = [
+    pub const ALL: [Failure; 20] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::BodyTooLarge,
@@ -110,7 +96,6 @@ impl Failure {
         Self::Loop,
         Self::Cancelled,
         Self::Protocol,
-        Self::Unwanted,
     ];
 
     /// Returns the status of the response that tells a visitor of this failure (RFC 9110 §15).
@@ -124,7 +109,6 @@ impl Failure {
             Self::HeadTooLarge => 431,
             // Nobody reads it: 499 is what access logs show for a visitor that left.
             Self::Cancelled => 499,
-            Self::Unwanted => 499,
             Self::NoClient => 502,
             Self::NoServer => 502,
             Self::LinkLost => 502,
@@ -164,7 +148,6 @@ impl Failure {
             Self::Loop => "loop",
             Self::Cancelled => "cancelled",
             Self::Protocol => "protocol",
-            Self::Unwanted => "unwanted",
         }
     }
 
@@ -194,7 +177,6 @@ impl Failure {
             Self::Loop => 18,
             Self::Cancelled => 19,
             Self::Protocol => 20,
-            Self::Unwanted => 21,
         }
     }
 
@@ -227,34 +209,6 @@ impl Failure {
             Self::Loop => false,
             Self::Cancelled => false,
             Self::Protocol => false,
-            Self::Unwanted => false,
-        }
-    }
-
-    /// Returns who has to do something about it.
-    pub fn blame(self) -> Blame {
-        match self {
-            Self::BadRequest => Blame::Visitor,
-            Self::BodyTooLarge => Blame::Visitor,
-            Self::TargetTooLong => Blame::Visitor,
-            Self::HeadTooLarge => Blame::Visitor,
-            Self::RequestTimeout => Blame::Visitor,
-            Self::Cancelled => Blame::Visitor,
-            Self::Unwanted => Blame::Visitor,
-            Self::NoRoute => Blame::Tunnel,
-            Self::NoClient => Blame::Tunnel,
-            Self::NoServer => Blame::Tunnel,
-            Self::LinkLost => Blame::Tunnel,
-            Self::Overloaded => Blame::Tunnel,
-            Self::Draining => Blame::Tunnel,
-            Self::Loop => Blame::Tunnel,
-            Self::Protocol => Blame::Tunnel,
-            Self::UpstreamUnresolved => Blame::Upstream,
-            Self::UpstreamRefused => Blame::Upstream,
-            Self::UpstreamTls => Blame::Upstream,
-            Self::UpstreamReset => Blame::Upstream,
-            Self::UpstreamProtocol => Blame::Upstream,
-            Self::Timeout => Blame::Upstream,
         }
     }
 }

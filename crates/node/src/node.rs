@@ -18,8 +18,12 @@ use crate::{
     admin::{Admin, Handles},
     credentials::TlsError,
     egress::service::EgressError,
-    ingress::listener::BindError,
+    ingress::{
+        listener::{BindError, Listener},
+        service::Ingress,
+    },
     link::listen::ListenError,
+    session::Stopping,
 };
 
 /// How long the last packets of a node have to leave.
@@ -51,24 +55,50 @@ pub enum StartError {
     Push(#[from] EncodeError),
 }
 
-/// Runs `work` with the admin interface beside it, which is there until the work is done.
-async fn with_admin(
+/// What both kinds of node are made of when they run, beside what makes their links.
+#[derive(Debug)]
+struct Running {
+    endpoint: Endpoint,
+    listener: Option<Listener>,
+    ingress: Arc<Ingress>,
     admin: Option<Admin>,
     handles: Arc<Handles>,
-    stop: CancellationToken,
-    work: impl Future<Output = ()>,
-) {
-    let done = CancellationToken::new();
-    let admin = async {
-        if let Some(admin) = admin {
-            admin.serve(handles, stop, done.clone()).await;
-        }
-    };
-    let work = async {
-        work.await;
-        done.cancel();
-    };
-    tokio::join!(work, admin);
+}
+
+impl Running {
+    /// Runs entries, links and the admin interface until `stop` is cancelled, and then until nothing is in flight or
+    /// `grace`, asked for then, is over. The admin interface ends last: it shows how the rest does.
+    async fn until_drained<F: Future<Output = ()>>(
+        self,
+        stop: CancellationToken,
+        grace: impl Fn() -> Duration,
+        links: impl FnOnce(Endpoint, Stopping) -> F,
+    ) {
+        let Self { endpoint, listener, ingress, admin, handles } = self;
+        let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
+        let done = CancellationToken::new();
+        let links = links(endpoint.clone(), stopping.clone());
+        let entries = async {
+            if let Some(listener) = listener {
+                listener.serve(ingress, stop.clone()).await;
+            }
+            stopping.entries_closed.cancel();
+        };
+        let work = async {
+            let both = async {
+                tokio::join!(entries, links);
+            };
+            run_with_grace(both, &stop, grace).await;
+            close(endpoint).await;
+            done.cancel();
+        };
+        let admin = async {
+            if let Some(admin) = admin {
+                admin.serve(handles, stop.clone(), done.clone()).await;
+            }
+        };
+        tokio::join!(work, admin);
+    }
 }
 
 /// Runs `work` until it is done; once `stop` is cancelled it has as long to be as `grace` says then.

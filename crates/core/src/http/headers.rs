@@ -85,7 +85,7 @@ pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
     }
 }
 
-/// Returns whether a response head promises trailers or its request asked for them.
+/// Returns whether a request asks for trailers.
 pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::StartError;
+use super::{Running, StartError};
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
@@ -202,31 +202,10 @@ impl Client {
     pub async fn run(self, stop: CancellationToken) {
         let Self { endpoint, listener, admin, control } = self;
         let ClientControl { ingress, caller, handles, bound } = control;
-        let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
-        let entries = async {
-            if let Some(listener) = listener {
-                listener.serve(ingress, stop.clone()).await;
-            }
-            stopping.entries_closed.cancel();
-        };
-        let links = async {
-            let mut links = JoinSet::new();
-            for (target, pushed) in bound.targets.iter().cloned().zip(caller.pushed.clone()) {
-                let span = tracing::info_span!("link", server = %target);
-                let (caller, endpoint, stopping) = (Arc::clone(&caller), endpoint.clone(), stopping.clone());
-                let stay = async move { caller.stay_connected(&endpoint, &target, &pushed, stopping).await };
-                links.spawn(stay.instrument(span));
-            }
-            while links.join_next().await.is_some() {}
-        };
-        let work = async {
-            let both = async {
-                tokio::join!(entries, links);
-            };
-            super::run_with_grace(both, &stop, || caller.terms.load().timeouts.drain).await;
-            super::close(endpoint.clone()).await;
-        };
-        super::with_admin(admin, handles, stop.clone(), work).await;
+        let running = Running { endpoint, listener, ingress, admin, handles };
+        let grace = || caller.terms.load().timeouts.drain;
+        let links = |endpoint, stopping| Arc::clone(&caller).keep_links(endpoint, bound.targets.clone(), stopping);
+        running.until_drained(stop, grace, links).await;
     }
 }
 
@@ -284,6 +263,18 @@ fn everything_to(servers: &Arc<GroupLinks>) -> Result<RouteTable<Route>, Conflic
 }
 
 impl Caller {
+    /// Keeps one link to each server until the node stops, and then until each has ended.
+    async fn keep_links(self: Arc<Self>, endpoint: Endpoint, targets: Vec<HostPort>, stopping: Stopping) {
+        let mut links = JoinSet::new();
+        for (target, pushed) in targets.into_iter().zip(self.pushed.clone()) {
+            let span = tracing::info_span!("link", server = %target);
+            let (caller, endpoint, stopping) = (Arc::clone(&self), endpoint.clone(), stopping.clone());
+            let stay = async move { caller.stay_connected(&endpoint, &target, &pushed, stopping).await };
+            links.spawn(stay.instrument(span));
+        }
+        while links.join_next().await.is_some() {}
+    }
+
     /// Sets what pushed configuration is judged by.
     fn judge_pushes(&self, allow: &Allow, timeouts: Timeouts) {
         for pushed in &self.pushed {

@@ -25,7 +25,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::StartError;
+use super::{Running, StartError};
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
@@ -185,22 +185,10 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let Self { listener, admin, control } = self;
         let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
-        let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
-        let entries = async {
-            if let Some(listener) = listener {
-                listener.serve(ingress, stop.clone()).await;
-            }
-            stopping.entries_closed.cancel();
-        };
-        let links = accept_links(&endpoint, Arc::clone(&lobby), stopping.clone());
-        let work = async {
-            let both = async {
-                tokio::join!(entries, links);
-            };
-            super::run_with_grace(both, &stop, || lobby.house_rules.load().timeouts.drain).await;
-            super::close(endpoint.clone()).await;
-        };
-        super::with_admin(admin, handles, stop.clone(), work).await;
+        let running = Running { endpoint, listener, ingress, admin, handles };
+        let grace = || lobby.house_rules.load().timeouts.drain;
+        let links = |endpoint, stopping| accept_links(endpoint, Arc::clone(&lobby), stopping);
+        running.until_drained(stop, grace, links).await;
     }
 }
 
@@ -257,7 +245,7 @@ fn ingress_routes(registry: &Registry, rules: Vec<IngressRule>) -> Result<RouteT
 }
 
 /// Accepts links until the node stops, and then waits for the last of them to end.
-async fn accept_links(endpoint: &Endpoint, lobby: Arc<Lobby>, stopping: Stopping) {
+async fn accept_links(endpoint: Endpoint, lobby: Arc<Lobby>, stopping: Stopping) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
