@@ -75,7 +75,8 @@ async fn what_cannot_change_is_named() {
     assert_eq!(tunnel.server.reload(settings), ["tunnel.listen", "http.listen"]);
     let mut settings = settings::client(&trust, "client", tunnel.server.tunnel);
     settings.tunnel.connect[0].port = 1;
-    assert_eq!(tunnel.client.reload(settings), ["tunnel.connect"]);
+    settings.limits.connections_max = 1;
+    assert_eq!(tunnel.client.reload(settings), ["tunnel.connect", "limits.connections_max"]);
 }
 
 #[tokio::test]

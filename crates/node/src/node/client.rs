@@ -76,6 +76,7 @@ struct Bound {
     group: Group,
     http: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    connections_max: usize,
 }
 
 /// What it takes to get links and to hold them.
@@ -241,6 +242,7 @@ impl Bound {
             group: settings.tunnel.group.clone(),
             http: settings.http.as_ref().map(|http| http.listen),
             admin: settings.admin.map(AdminEntry::listen),
+            connections_max: settings.limits.connections_max,
         }
     }
 
@@ -250,6 +252,7 @@ impl Bound {
             ("tunnel.group", self.group != running.group),
             ("http.listen", self.http != running.http),
             ("admin.listen", self.admin != running.admin),
+            ("limits.connections_max", self.connections_max != running.connections_max),
         ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

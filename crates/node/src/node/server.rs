@@ -72,6 +72,7 @@ struct Bound {
     tunnel: SocketAddr,
     http: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    connections_max: usize,
 }
 
 /// What a new link meets.
@@ -223,6 +224,7 @@ impl Bound {
             tunnel: settings.tunnel.listen,
             http: settings.http.as_ref().map(|http| http.listen),
             admin: settings.admin.map(AdminEntry::listen),
+            connections_max: settings.limits.connections_max,
         }
     }
 
@@ -231,6 +233,7 @@ impl Bound {
             ("tunnel.listen", self.tunnel != running.tunnel),
             ("http.listen", self.http != running.http),
             ("admin.listen", self.admin != running.admin),
+            ("limits.connections_max", self.connections_max != running.connections_max),
         ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }

@@ -187,7 +187,7 @@ async fn what_is_shown_follows_a_reload() {
     let mut server = tunnel.authority.server_settings();
     server.ingress[0].options.set_host = Some("other.example".to_owned());
     server.limits.connections_max = 7;
-    assert!(tunnel.server_control.reload(server).unwrap().is_empty());
+    assert_eq!(tunnel.server_control.reload(server).unwrap(), ["limits.connections_max"]);
     let after = json(tunnel.server_admin, "/api/v1/config").await;
     assert_eq!((&after["limits"]["connections_max"], &after["http"]), (&7.into(), &before["http"]));
     assert_eq!(json(tunnel.server_admin, "/api/v1/rules").await["ingress"][0]["set_host"], "other.example");
