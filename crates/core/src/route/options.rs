@@ -5,7 +5,10 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 
 use super::pattern::PathPrefix;
-use crate::http::{edit::FieldEdits, path};
+use crate::{
+    http::{edit::FieldEdits, path},
+    wire::exchange::RequestHead,
+};
 
 /// How often a request is tried again elsewhere, where a rule does not say.
 pub const RETRIES: u32 = 2;
@@ -43,10 +46,25 @@ impl Default for RuleOptions {
     }
 }
 
+impl RuleOptions {
+    /// Makes the changes of a rule with this path prefix to the head of a request that it takes.
+    pub fn edit(&self, head: &mut RequestHead, prefix: &PathPrefix) {
+        if let Some(host) = &self.set_host {
+            head.authority.clone_from(host);
+        }
+        if self.strip_prefix
+            && let Some(target) = strip_prefix(&head.target, prefix)
+        {
+            head.target = target;
+        }
+        self.request_headers.apply(&mut head.headers);
+    }
+}
+
 /// Returns `target` without `prefix` at the start of its path, which the rule has matched: `/api/x?y` → `/x?y`.
 ///
 /// The bytes behind the prefix stay as they are. `None` where nothing changes.
-pub fn strip_prefix(target: &PathAndQuery, prefix: &PathPrefix) -> Option<PathAndQuery> {
+fn strip_prefix(target: &PathAndQuery, prefix: &PathPrefix) -> Option<PathAndQuery> {
     let prefix = prefix.as_str();
     if prefix == "/" {
         return None;

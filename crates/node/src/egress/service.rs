@@ -7,10 +7,10 @@ use std::{
 
 use adit_core::{
     failure::Failure,
-    http::{headers, host::Host, path},
+    http::headers,
     id::{Group, SessionId},
     limits::Timeouts,
-    route::{Conflict, RouteTable, options},
+    route::{Conflict, RouteTable, destination},
     wire::exchange::{RequestHead, Upgrade},
 };
 use arc_swap::ArcSwap;
@@ -165,15 +165,7 @@ impl Egress {
                 Err(Failure::NoRoute)
             };
         }
-        if let Some(host) = &options.set_host {
-            head.authority.clone_from(host);
-        }
-        if options.strip_prefix
-            && let Some(target) = options::strip_prefix(&head.target, &route.rule.pattern.path)
-        {
-            head.target = target;
-        }
-        options.request_headers.apply(&mut head.headers);
+        options.edit(&mut head, &route.rule.pattern.path);
         let sent = route.upstream.send(head, body);
         let mut response = match options.timeout {
             Some(limit) => timeout(limit, sent).await.unwrap_or(Err(Failure::Timeout))?,
@@ -189,8 +181,7 @@ impl Egress {
     }
 
     fn route(&self, head: &RequestHead, origin: &Origin<'_>) -> Result<Arc<Route>, Failure> {
-        let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
-        let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
+        let (host, path) = destination(head)?;
         let find = |routes: &Routes| routes.find(&host.name, &path, origin.group);
         find(&self.own.load()).or_else(|| find(&origin.pushed.load())).ok_or(Failure::NoRoute)
     }

@@ -13,17 +13,15 @@ use adit_core::{
     http::{
         head::{self, Entry},
         headers::{self, X_REQUEST_ID},
-        host::Host,
-        path,
     },
     id::SessionId,
     limits::{Limits, Timeouts},
-    route::{PathPrefix, Pattern, RouteTable, RuleOptions, options},
+    route::{PathPrefix, Pattern, RouteTable, RuleOptions, destination},
     wire::exchange::RequestHead,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -124,8 +122,7 @@ impl Ingress {
         let mut record = self.recorder.begin();
         // What a refusal needs, should there be one, out of the head that goes across.
         let accept = request.headers().get(header::ACCEPT).cloned();
-        let switches = request.method() == Method::CONNECT || headers::requested_upgrade(request.headers()).is_some();
-        let connection = switches.then(|| hyper::upgrade::on(&mut request));
+        let connection = hyper::upgrade::on(&mut request);
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
@@ -145,9 +142,7 @@ impl Ingress {
         match self.exchange(&rules, head, visitor_body, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
-                if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade)
-                    && let Some(connection) = connection
-                {
+                if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
@@ -169,7 +164,7 @@ impl Ingress {
         let timeout = route.options.timeout.unwrap_or(rules.timeouts.response_head);
         let deadline = record.start() + timeout;
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        route.edit(&mut head);
+        route.options.edit(&mut head, &route.prefix);
         // Counted below the replay: what is sent again came from the visitor once.
         let body = Replay::new(Counted::new(body, || record.tally(Way::Request)));
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
@@ -245,23 +240,8 @@ impl Ingress {
     }
 }
 
-impl Route {
-    fn edit(&self, head: &mut RequestHead) {
-        if let Some(host) = &self.options.set_host {
-            head.authority.clone_from(host);
-        }
-        if self.options.strip_prefix
-            && let Some(target) = options::strip_prefix(&head.target, &self.prefix)
-        {
-            head.target = target;
-        }
-        self.options.request_headers.apply(&mut head.headers);
-    }
-}
-
 fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure> {
-    let host = Host::parse(&head.authority).map_err(|_| Failure::BadRequest)?;
-    let path = path::normalise(head.target.path()).map_err(|_| Failure::BadRequest)?;
+    let (host, path) = destination(head)?;
     rules.routes.find(&host.name, &path).ok_or(Failure::NoRoute)
 }
 
