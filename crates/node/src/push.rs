@@ -179,23 +179,12 @@ fn check_allowed(settings: &EgressSettings, policy: &Policy) -> Result<(), PushE
 
 #[cfg(test)]
 mod tests {
-    use adit_core::wire::config::{EgressRule, FieldEdits, Upstream};
+    use adit_core::wire::config::{EgressRule, Upstream};
 
     use super::*;
 
     fn config(server: &str) -> ConfigPush {
-        let rule = EgressRule {
-            host: None,
-            path: None,
-            groups: None,
-            upstream: "app".into(),
-            timeout: None,
-            set_host: None,
-            strip_prefix: false,
-            connect: false,
-            request_headers: FieldEdits::default(),
-            response_headers: FieldEdits::default(),
-        };
+        let rule = EgressRule { upstream: "app".into(), ..EgressRule::default() };
         let upstream = Upstream { servers: vec![server.into()], ..Upstream::default() };
         GroupConfig { egress: vec![rule], upstreams: [("app".into(), upstream)].into() }.push().unwrap()
     }

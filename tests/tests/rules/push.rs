@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use adit_core::wire::config::{EgressRule, FieldEdits, GroupConfig, Upstream as PushedUpstream};
+use adit_core::wire::config::{EgressRule, GroupConfig, Upstream as PushedUpstream};
 use adit_node::settings::{ServerSettings, ServerUrl};
 use adit_tests::{
     Upstream, Visitor, eventually,
@@ -13,18 +13,7 @@ use adit_tests::{
 
 /// A configuration in which everything goes to one server.
 fn config(server: &ServerUrl) -> GroupConfig {
-    let rule = EgressRule {
-        host: None,
-        path: None,
-        groups: None,
-        upstream: "app".to_owned(),
-        timeout: None,
-        set_host: None,
-        strip_prefix: false,
-        connect: false,
-        request_headers: FieldEdits::default(),
-        response_headers: FieldEdits::default(),
-    };
+    let rule = EgressRule { upstream: "app".to_owned(), ..EgressRule::default() };
     let upstream = PushedUpstream { servers: vec![server.to_string()], ..PushedUpstream::default() };
     GroupConfig { egress: vec![rule], upstreams: BTreeMap::from([("app".to_owned(), upstream)]) }
 }

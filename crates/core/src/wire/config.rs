@@ -64,7 +64,7 @@ impl fmt::Debug for ConfigVersion {
 }
 
 /// `[[egress]]`: requests → upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EgressRule {
     /// Exact, `*.example.com`, or any.

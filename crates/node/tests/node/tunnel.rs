@@ -8,7 +8,7 @@ use std::{
 use adit_core::{
     limits::{Limits, Timeouts},
     route::RuleOptions,
-    wire::config::{self, ConfigPush, FieldEdits, GroupConfig},
+    wire::config::{self, ConfigPush, GroupConfig},
 };
 use adit_node::{
     Client, Server,
@@ -224,16 +224,9 @@ impl Authority {
 /// A configuration in which `/pushed` goes to one server, the upstream `shared`.
 pub(crate) fn push(server: SocketAddr) -> ConfigPush {
     let rule = config::EgressRule {
-        host: None,
         path: Some("/pushed".to_owned()),
-        groups: None,
         upstream: "shared".to_owned(),
-        timeout: None,
-        set_host: None,
-        strip_prefix: false,
-        connect: false,
-        request_headers: FieldEdits::default(),
-        response_headers: FieldEdits::default(),
+        ..config::EgressRule::default()
     };
     let upstream = config::Upstream { servers: vec![format!("http://{server}")], ..config::Upstream::default() };
     let upstreams = BTreeMap::from([("shared".to_owned(), upstream)]);
