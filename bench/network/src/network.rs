@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tokio::{
-    task::yield_now,
+    task::{LocalSet, yield_now},
     time::{Instant, advance},
 };
 
@@ -40,16 +40,15 @@ pub struct Network {
 
 /// Runs `scenario` on a network of its own until it returns; both directions of the path follow `spec`.
 ///
+/// Tasks that it starts with `spawn_local` end with it.
+///
 /// # Panics
 ///
 /// Where the scenario does, and where no runtime can be made.
 #[expect(clippy::expect_used, reason = "a test that cannot start is a failed test")]
 pub fn run<T>(spec: PathSpec, seed: u64, scenario: impl AsyncFnOnce(Network) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let network = Network {
             start: Instant::now(),
@@ -58,9 +57,10 @@ pub fn run<T>(spec: PathSpec, seed: u64, scenario: impl AsyncFnOnce(Network) -> 
             seed,
         };
         let clock = network.clone();
+        let tasks = LocalSet::new();
         tokio::select! {
             biased;
-            result = scenario(network) => result,
+            result = tasks.run_until(scenario(network)) => result,
             never = clock.tick() => match never {},
         }
     })

@@ -15,7 +15,7 @@ use adit_node::{
     Client, Server,
     credentials::Credentials,
     settings::{
-        Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
         ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
@@ -115,6 +115,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             listen: loopback(0),
             credentials: credentials(&authority.server(&[])?)?,
             client_roots: roots(authority)?,
+            congestion: Congestion::default(),
         },
         http: Some(HttpEntry { listen: loopback(port), trusted_proxies: Vec::new() }),
         ingress: vec![IngressRule {
@@ -151,6 +152,7 @@ fn client_settings(
             credentials: credentials(&authority.client(CLIENT)?)?,
             group,
             allow: Allow::default(),
+            congestion: Congestion::default(),
         },
         http: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },

@@ -35,18 +35,19 @@
 //! 3. [`meter`] what is counted
 //! 4. [`watch`] the exchanges in flight
 //! 5. [`access`] one exchange's record: counted and logged when it is dropped
-//! 6. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 7. [`body`] bodies on their way to and from a stream
-//! 8. [`upgrade`] raw bytes after a switch of protocols
-//! 9. [`link`] one authenticated QUIC connection
-//! 10. [`exchange`] `ask` and `answer`
-//! 11. [`registry`] who is connected
-//! 12. [`egress`] out to an upstream
-//! 13. [`push`] rules that a server sends to its clients
-//! 14. [`ingress`] in from a visitor
-//! 15. [`session`] one link's life
-//! 16. [`admin`] what an operator sees and does
-//! 17. [`node`] wires and owns everything
+//! 6. [`tail`] a probe behind the last packet of what was written
+//! 7. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 8. [`body`] bodies on their way to and from a stream
+//! 9. [`upgrade`] raw bytes after a switch of protocols
+//! 10. [`link`] one authenticated QUIC connection
+//! 11. [`exchange`] `ask` and `answer`
+//! 12. [`registry`] who is connected
+//! 13. [`egress`] out to an upstream
+//! 14. [`push`] rules that a server sends to its clients
+//! 15. [`ingress`] in from a visitor
+//! 16. [`session`] one link's life
+//! 17. [`admin`] what an operator sees and does
+//! 18. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -59,6 +60,7 @@ pub mod settings;
 pub mod meter;
 pub mod watch;
 pub mod access;
+pub mod tail;
 pub mod stream;
 pub mod body;
 pub mod upgrade;

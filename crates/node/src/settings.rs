@@ -20,6 +20,7 @@ use adit_core::{
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 use rustls::{RootCertStore, pki_types::ServerName};
+use serde::Deserialize;
 
 use crate::credentials::Credentials;
 
@@ -70,6 +71,8 @@ pub struct TunnelListen {
     pub credentials: Credentials,
     /// Who signs the clients' certificates.
     pub client_roots: RootCertStore,
+    /// How fast this side sends.
+    pub congestion: Congestion,
 }
 
 /// The UDP side of a client.
@@ -87,6 +90,19 @@ pub struct TunnelConnect {
     pub group: Group,
     /// What a pushed configuration may make this client dial.
     pub allow: Allow,
+    /// How fast this side sends.
+    pub congestion: Congestion,
+}
+
+/// What decides how fast one side of a link sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Congestion {
+    /// adit's own: fills the path, keeps its queue short, and does not take a lost packet for a full one.
+    #[default]
+    Adaptive,
+    /// CUBIC (RFC 9438), TCP's usual one: slows down with every lost packet.
+    Cubic,
 }
 
 /// A listener for HTTP/1.1 and h2c on one port.

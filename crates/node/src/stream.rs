@@ -19,6 +19,8 @@ use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tail::Tail;
+
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -63,13 +65,21 @@ impl StreamError {
 #[derive(Debug)]
 pub struct SendStream {
     inner: quinn::SendStream,
+    tail: Option<Tail>,
     finished: bool,
 }
 
 impl SendStream {
     /// Takes over a stream that was opened or accepted.
     pub fn new(inner: quinn::SendStream) -> Self {
-        Self { inner, finished: false }
+        Self { inner, tail: None, finished: false }
+    }
+
+    /// Has what is written followed by probes.
+    #[must_use]
+    pub fn with_tail(mut self, tail: Tail) -> Self {
+        self.tail = Some(tail);
+        self
     }
 
     /// Returns the number that both ends of the link know the stream by.
@@ -85,7 +95,9 @@ impl SendStream {
     ///
     /// When the peer stopped the stream or the link is lost.
     pub async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamError> {
-        self.inner.write_all_chunks(chunks).await.map_err(from_write)
+        let written = self.inner.write_all_chunks(chunks).await.map_err(from_write);
+        self.wrote();
+        written
     }
 
     /// Tells the peer that the stream is complete. Does not wait until the peer has it all.
@@ -97,6 +109,13 @@ impl SendStream {
         // Fails only on a stream that the peer has stopped: then there is nothing to tell.
         let _ = self.inner.finish();
         self.finished = true;
+        self.wrote();
+    }
+
+    fn wrote(&self) {
+        if let Some(tail) = &self.tail {
+            tail.wrote();
+        }
     }
 
     /// Gives up, and tells the peer why.
@@ -281,6 +300,7 @@ impl AsyncRead for Raw {
 impl AsyncWrite for Raw {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.send.inner).poll_write(cx, buf));
+        self.send.wrote();
         Poll::Ready(written.map_err(|error| io::Error::other(from_write(error))))
     }
 

@@ -40,6 +40,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
             listen: file.tunnel.listen,
             credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
             client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
+            congestion: file.tunnel.congestion,
         },
         http: file.http.map(http),
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
@@ -87,6 +88,7 @@ fn tunnel_connect(at: &At, base: &Path, tunnel: super::file::TunnelConnect) -> R
         credentials: credentials(at, base, &tunnel.cert, &tunnel.key)?,
         group: at.key("group").check(tunnel.group.parse())?,
         allow,
+        congestion: tunnel.congestion,
         connect,
     })
 }

@@ -8,6 +8,7 @@ pub mod tls;
 pub mod transport;
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc,
@@ -31,7 +32,10 @@ use tokio::{
     time,
 };
 
-use crate::stream::{RecvStream, SendStream, StreamError};
+use crate::{
+    stream::{RecvStream, SendStream, StreamError},
+    tail::Tail,
+};
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +87,7 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    tail: Tail,
     config_ack: ArcSwapOption<ConfigAck>,
 }
 
@@ -125,6 +130,7 @@ impl Link {
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
+            tail: Tail::default(),
             config_ack: ArcSwapOption::empty(),
         }))
     }
@@ -222,7 +228,7 @@ impl Link {
     /// When the link is lost.
     pub async fn open(&self) -> Result<(SendStream, RecvStream), Failure> {
         let (send, recv) = self.0.quic.open_bi().await.map_err(|_| Failure::LinkLost)?;
-        Ok((SendStream::new(send), RecvStream::new(recv)))
+        Ok(self.halves(send, recv))
     }
 
     /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
@@ -244,7 +250,16 @@ impl Link {
             self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
         }
         let (send, recv) = self.0.quic.accept_bi().await?;
-        Ok((SendStream::new(send), RecvStream::new(recv)))
+        Ok(self.halves(send, recv))
+    }
+
+    fn halves(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (SendStream, RecvStream) {
+        (SendStream::new(send).with_tail(self.0.tail.clone()), RecvStream::new(recv))
+    }
+
+    /// Sends probes behind what is written to exchanges, as long as it is polled.
+    pub async fn follow_tail(&self) -> Infallible {
+        self.0.tail.follow(&self.0.quic).await
     }
 
     /// Takes no new exchange from now on.

@@ -2,8 +2,11 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use adit_congestion::Adaptive;
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt, congestion::CubicConfig};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{settings::Congestion, tail};
 
 /// Streams that a peer may have open at once before it asks for more. quinn allocates for all of them when a
 /// connection starts: 1,000 cost 141 KiB per idle link.
@@ -12,9 +15,10 @@ pub const BIDI_STREAMS_START: u32 = 64;
 /// Unidirectional streams that a peer may have open at once.
 const UNI_STREAMS: u32 = 4;
 
-/// Unread bytes per stream. A receive buffer with more than about 1,024 holes kills the whole connection, and a
+/// Unread bytes per stream: three round trips of 100 Mbit/s at 150 ms, since a packet that is lost twice holds up what
+/// came behind it for so long. A receive buffer with more than about 1,024 holes kills the whole connection, and a
 /// 16 MiB window can have that many at a few percent of loss.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 6 * 1024 * 1024;
 
 /// Unacknowledged bytes per link: more than any path needs, so that only the congestion controller decides.
 const SEND_WINDOW_BYTES: u64 = 1024 * 1024 * 1024;
@@ -28,8 +32,8 @@ const DEAD_AFTER_MS: u32 = 20_000;
 /// What both sides ask the kernel for on a UDP socket.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Returns the transport settings of a link, the same on both sides.
-pub fn config() -> Arc<TransportConfig> {
+/// Returns the transport settings of a link. Each side chooses how it sends.
+pub fn config(congestion: Congestion) -> Arc<TransportConfig> {
     let mut ack_frequency = AckFrequencyConfig::default();
     // A lone request must not wait for the peer's 25 ms delayed acknowledgement to be known as lost.
     ack_frequency.max_ack_delay(Some(Duration::from_millis(1)));
@@ -47,7 +51,12 @@ pub fn config() -> Arc<TransportConfig> {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(DEAD_AFTER_MS))))
         .ack_frequency_config(Some(ack_frequency))
-        .datagram_receive_buffer_size(None);
+        // For the probes behind what is written; nobody reads them.
+        .datagram_receive_buffer_size(Some(tail::DATAGRAM_BYTES));
+    match congestion {
+        Congestion::Adaptive => transport.congestion_controller_factory(Arc::new(Adaptive)),
+        Congestion::Cubic => transport.congestion_controller_factory(Arc::new(CubicConfig::default())),
+    };
     Arc::new(transport)
 }
 

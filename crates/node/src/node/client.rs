@@ -124,7 +124,7 @@ impl Client {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
@@ -222,7 +222,7 @@ impl ClientControl {
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, egress, admin: _, limits, timeouts } = settings;
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = everything_to(&self.caller.servers)?;
         let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();

@@ -205,7 +205,7 @@ impl ServerControl {
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, ingress, groups, egress, admin: _, limits, timeouts } = settings;
-        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots)?;
+        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots, tunnel.congestion)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
         self.lobby.replace(HouseRules { groups, limits, timeouts })?;
