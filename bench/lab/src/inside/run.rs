@@ -1,0 +1,187 @@
+//! All of it, once.
+
+use std::{
+    io,
+    num::NonZero,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use bench_emulator::{Direction, Path};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+
+use super::{
+    emulator::{Emulator, Moved, Traffic},
+    namespace::{self, Missing, Namespace},
+    program::Program,
+};
+use crate::{
+    outcome::{Outcome, Report, Tcp, Way},
+    spec::{ADDRESS_A, ADDRESS_B, Spec},
+};
+
+/// How often it is looked whether B's program listens.
+const LISTENS_EVERY: Duration = Duration::from_millis(10);
+
+/// Runs the programs over the path.
+///
+/// The process must have a single thread, and does nothing else afterwards: it stays in what it made.
+pub(crate) fn run(spec: &Spec, a: &str, b: Option<&str>) -> Outcome {
+    match try_run(spec, a, b) {
+        Ok(outcome) => outcome,
+        Err(Broken::Missing(missing)) => Outcome::Impossible { why: missing.to_string() },
+        Err(broken) => Outcome::Failed { why: broken.to_string() },
+    }
+}
+
+/// Why a run broke off.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    #[error("{0}: {1}")]
+    Io(&'static str, io::Error),
+    #[error("A's program ran longer than {0:?}")]
+    TimeLimit(Duration),
+    #[error("interrupted")]
+    Interrupted,
+    #[error("the emulator ended before the programs")]
+    NoEmulator,
+}
+
+impl Broken {
+    fn at(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Io(what, error)
+    }
+}
+
+fn try_run(spec: &Spec, a: &str, b: Option<&str>) -> Result<Outcome, Broken> {
+    namespace::become_able()?;
+    let namespaced = |own, peer| Namespace::new(own, peer, &spec.tun, spec.congestion.as_deref());
+    let (namespace_a, device_a) = namespaced(ADDRESS_A, ADDRESS_B)?;
+    let (namespace_b, device_b) = namespaced(ADDRESS_B, ADDRESS_A)?;
+    let namespaces = [namespace_a, namespace_b];
+    let tcp = tcp(&namespaces).map_err(Broken::at("asking what is in force for TCP"))?;
+    // After the namespaces: the kernel forgets it when a process changes what it may do.
+    set_parent_process_death_signal(Some(Signal::TERM)).ok();
+    let (ended, emulator_ended) = oneshot::channel();
+    let path = Path::new(spec.path.clone(), spec.seed, Direction::There);
+    let path_back = Path::new(spec.path_back.clone(), spec.seed, Direction::Back);
+    let emulator = Emulator::start([(device_a, path), (device_b, path_back)], ended);
+    let emulator = emulator.map_err(Broken::at("starting the emulator"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Broken::at("starting a runtime"))?;
+    let ended = runtime.block_on(programs(spec, &namespaces, a, b, emulator_ended));
+    // While there are devices: they go with the emulator.
+    let dropped = dropped(&namespaces).map_err(Broken::at("reading what was dropped"));
+    let traffic = emulator.stop().map_err(Broken::at("the emulator"));
+    let (ended, traffic) = (ended?, traffic?);
+    let report = report(spec, tcp, &ended, &traffic, dropped?);
+    Ok(match distrust(&report) {
+        None => Outcome::Done(report),
+        Some(why) => Outcome::ThrownAway { why, report },
+    })
+}
+
+fn tcp([a, b]: &[Namespace; 2]) -> io::Result<Tcp> {
+    let no_metrics_save = a.no_metrics_save()? && b.no_metrics_save()?;
+    Ok(Tcp { congestion_a: a.congestion()?, congestion_b: b.congestion()?, no_metrics_save })
+}
+
+fn dropped([a, b]: &[Namespace; 2]) -> io::Result<[u64; 2]> {
+    Ok([a.dropped()?, b.dropped()?])
+}
+
+/// How the programs ended.
+struct Ended {
+    a: ExitStatus,
+    b: Option<ExitStatus>,
+    took: Duration,
+}
+
+async fn programs(
+    spec: &Spec,
+    [namespace_a, namespace_b]: &[Namespace; 2],
+    a: &str,
+    b: Option<&str>,
+    emulator_ended: oneshot::Receiver<()>,
+) -> Result<Ended, Broken> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Broken::at("catching signals"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Broken::at("catching signals"))?;
+    let b = b.map(|command| Program::start(namespace_b, command)).transpose();
+    let mut b = b.map_err(Broken::at("starting B's program"))?;
+    if let Some(b) = &mut b {
+        let listening = until_listening(namespace_b, b);
+        timeout(spec.listen_within, listening).await.ok();
+    }
+    let start = Instant::now();
+    let mut a = Program::start(namespace_a, a).map_err(Broken::at("starting A's program"))?;
+    let ended = tokio::select! {
+        ended = a.ended() => ended.map_err(Broken::at("waiting for A's program")),
+        () = sleep(spec.time_limit) => Err(Broken::TimeLimit(spec.time_limit)),
+        _ = interrupt.recv() => Err(Broken::Interrupted),
+        _ = terminate.recv() => Err(Broken::Interrupted),
+        _ = emulator_ended => Err(Broken::NoEmulator),
+    };
+    let took = start.elapsed();
+    let b_status = b.as_mut().and_then(|b| b.status().ok().flatten());
+    a.end().await;
+    if let Some(b) = b {
+        b.end().await;
+    }
+    Ok(Ended { a: ended?, b: b_status, took })
+}
+
+/// Waits until a program listens, or has ended.
+async fn until_listening(namespace: &Namespace, program: &mut Program) {
+    while let (Ok(false), Ok(None)) = (namespace.listens(), program.status()) {
+        sleep(LISTENS_EVERY).await;
+    }
+}
+
+fn report(spec: &Spec, tcp: Tcp, ended: &Ended, traffic: &Traffic, dropped: [u64; 2]) -> Report {
+    let [there, back] = &traffic.ways;
+    Report {
+        seed: spec.seed,
+        seconds: ended.took.as_secs_f64(),
+        a: ended.a.code(),
+        b: ended.b.and_then(|status| status.code()),
+        there: way(spec.path.to_string(), there, dropped[0]),
+        back: way(spec.path_back.to_string(), back, dropped[1]),
+        lateness: traffic.late.summary(spec.late_max),
+        scheduling: traffic.scheduling,
+        tcp,
+    }
+}
+
+fn way(path: String, moved: &Moved, dropped: u64) -> Way {
+    let Moved { path: counts, delivered, bytes, refused } = *moved;
+    let gone = counts.lost + counts.overflowed + delivered + refused;
+    Way {
+        path,
+        sent: counts.sent,
+        lost: counts.lost,
+        overflowed: counts.overflowed,
+        delivered,
+        bytes,
+        under_way: counts.sent - gone,
+        dropped_by_kernel: refused + dropped,
+    }
+}
+
+/// Says why the path was not what was asked for, if it was not.
+fn distrust(report: &Report) -> Option<String> {
+    let Report { there, back, lateness, .. } = report;
+    let dropped = there.dropped_by_kernel + back.dropped_by_kernel;
+    if let Some(dropped) = NonZero::new(dropped) {
+        return Some(format!("the kernel dropped {dropped} packets that the path did not lose"));
+    }
+    let (late, allowed) = (lateness.p99_us, lateness.p99_allowed_us);
+    (late > allowed)
+        .then(|| format!("one packet in a hundred came {late:.0} µs late or more, allowed are {allowed:.0}"))
+}
