@@ -38,37 +38,37 @@ enum Action {
 struct Run {
     /// From A to B, and back unless --path-back is given: any of delay=30ms jitter=2ms loss=2% burst=1%/30%
     /// rate=100mbit queue=50ms reorder=2%/5ms batch=5ms
-    #[arg(long, default_value = "")]
+    #[arg(long, value_name = "PATH", default_value = "")]
     path: PathSpec,
     /// From B to A
-    #[arg(long)]
+    #[arg(long, value_name = "PATH")]
     path_back: Option<PathSpec>,
     /// The same seed loses the same packets
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// TCP's congestion control: cubic, bbr, reno … [default: the host's]
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     congestion: Option<String>,
     /// A shell command in namespace A, started when B's listens; it finds the addresses in LAB_A and LAB_B
-    #[arg(long)]
+    #[arg(long, value_name = "COMMAND")]
     a: String,
     /// A shell command in namespace B, ended after A's
-    #[arg(long)]
+    #[arg(long, value_name = "COMMAND")]
     b: Option<String>,
     /// Where to write what came of it, as JSON
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Throw the run away if one packet in a hundred is later than this
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "1ms")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1ms")]
     late_max: Duration,
     /// How long to wait for B's program to listen
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "2s")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2s")]
     listen_within: Duration,
     /// How long A's program may take
-    #[arg(long, value_parser = humantime::parse_duration, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "10m")]
     time_limit: Duration,
     /// The TUN device
-    #[arg(long, default_value = "/dev/net/tun")]
+    #[arg(long, value_name = "FILE", default_value = "/dev/net/tun")]
     tun: PathBuf,
     /// Do not say what came of it
     #[arg(long, short)]

@@ -10,7 +10,8 @@ use std::{
     net::UdpSocket,
     path::Path,
     process::{Command, ExitCode},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use bench_lab::{Lab, Outcome, Report, Spec, quote};
@@ -27,6 +28,8 @@ const TESTS: &[Test] = &[
     ("a_program_that_fails_fails_the_run", a_program_that_fails_fails_the_run),
     ("a_run_has_a_time_limit", a_run_has_a_time_limit),
     ("nothing_outlives_its_run", nothing_outlives_its_run),
+    ("a_program_in_b_may_tidy_up", a_program_in_b_may_tidy_up),
+    ("a_run_ends_with_the_program_that_asked_for_it", a_run_ends_with_the_program_that_asked_for_it),
     ("the_command_says_it_with_its_exit_code", the_command_says_it_with_its_exit_code),
 ];
 
@@ -43,6 +46,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["send"] => send()?,
         ["receive", into] => receive(Path::new(into))?,
+        ["ask", a] => drop(lab("").run(a, None)?),
         _ => return test(&args),
     }
     Ok(ExitCode::SUCCESS)
@@ -133,10 +137,40 @@ fn nothing_outlives_its_run() -> Checked {
     done(Lab::new(spec).run(&a, Some(&stubborn("b")))?)?;
     for name in ["a", "b"] {
         let id = fs::read_to_string(at(name))?;
-        let stat = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
-        // Where nobody reaps what lost its parent, a dead process stays as a zombie.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{name}'s child lives: {stat}");
+        assert!(!lives(&id), "{name}'s child lives");
     }
+    Ok(())
+}
+
+fn a_program_in_b_may_tidy_up() -> Checked {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| quote(&dir.path().join(name).to_string_lossy());
+    // A shell of its own, so that the outer one ends first.
+    let tidy = format!(
+        "trap 'sleep 0.1; echo tidy >{}; exit' TERM; echo >{}; while :; do sleep 0.01; done",
+        at("b"),
+        at("up")
+    );
+    let mut spec = spec("");
+    spec.listen_within = Duration::ZERO;
+    let a = format!("until [ -s {} ]; do sleep 0.01; done", at("up"));
+    done(Lab::new(spec).run(&a, Some(&format!("sh -c {}; true", quote(&tidy))))?)?;
+    assert_eq!(fs::read_to_string(dir.path().join("b"))?, "tidy\n");
+    Ok(())
+}
+
+fn a_run_ends_with_the_program_that_asked_for_it() -> Checked {
+    let dir = tempfile::tempdir()?;
+    let at = dir.path().join("a");
+    let a = format!("sleep 1000 & echo $! >{}; wait", quote(&at.to_string_lossy()));
+    let mut asking = Command::new(env::current_exe()?).args(["ask", &a]).spawn()?;
+    let id = || fs::read_to_string(&at).ok().filter(|id| id.ends_with('\n'));
+    eventually("A's program runs", || id().is_some());
+    let id = id().unwrap_or_default();
+    assert!(lives(&id));
+    asking.kill()?;
+    asking.wait()?;
+    eventually("A's program is gone", || !lives(&id));
     Ok(())
 }
 
@@ -149,6 +183,21 @@ fn the_command_says_it_with_its_exit_code() -> Checked {
     assert_eq!(code(&["--a", "true", "--path", "speed=3"])?, Some(2));
     assert_eq!(code(&["--a", "true", "--tun", "/nowhere/tun"])?, Some(2));
     Ok(())
+}
+
+fn lives(id: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+    // Where nobody reaps what lost its parent, a dead process stays as a zombie.
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// Waits until it is so.
+fn eventually(what: &str, so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "not so: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Returns which packets arrived over a path that loses some, one way.

@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 use tokio::{
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{namespace::Namespace, sys};
@@ -17,6 +17,9 @@ use crate::spec::{ADDRESS_A, ADDRESS_B};
 
 /// How long a program may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether all of it has.
+const GONE_EVERY: Duration = Duration::from_millis(5);
 
 /// A shell command and all that it starts, in a process group of its own.
 ///
@@ -48,7 +51,17 @@ impl Program {
     /// Asks it to end, and kills what does not.
     pub(super) async fn end(mut self) {
         kill_process_group(self.group, Signal::TERM).ok();
-        timeout(GRACE, self.child.wait()).await.ok();
+        timeout(GRACE, self.all_gone()).await.ok();
+    }
+
+    /// Waits for the whole group: a shell may end before what it started.
+    async fn all_gone(&mut self) {
+        self.child.wait().await.ok();
+        while test_kill_process_group(self.group).is_ok() {
+            // Its orphans are this process's children.
+            waitpgid(self.group, WaitOptions::NOHANG).ok();
+            sleep(GONE_EVERY).await;
+        }
     }
 
     /// Returns how it ended, if it has.

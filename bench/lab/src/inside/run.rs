@@ -8,7 +8,7 @@ use std::{
 };
 
 use bench_emulator::{Direction, Path};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
@@ -69,6 +69,8 @@ fn try_run(spec: &Spec, a: &str, b: Option<&str>) -> Result<Outcome, Broken> {
     let tcp = tcp(&namespaces).map_err(Broken::at("asking what is in force for TCP"))?;
     // After the namespaces: the kernel forgets it when a process changes what it may do.
     set_parent_process_death_signal(Some(Signal::TERM)).ok();
+    // So that what a program leaves behind can be waited for.
+    set_child_subreaper(Some(getpid())).ok();
     let (ended, emulator_ended) = oneshot::channel();
     let path = Path::new(spec.path.clone(), spec.seed, Direction::There);
     let path_back = Path::new(spec.path_back.clone(), spec.seed, Direction::Back);
@@ -130,10 +132,12 @@ async fn programs(
     };
     let took = start.elapsed();
     let b_status = b.as_mut().and_then(|b| b.status().ok().flatten());
-    a.end().await;
-    if let Some(b) = b {
-        b.end().await;
-    }
+    let end_b = async {
+        if let Some(b) = b {
+            b.end().await;
+        }
+    };
+    tokio::join!(a.end(), end_b);
     Ok(Ended { a: ended?, b: b_status, took })
 }
 
