@@ -22,6 +22,7 @@ type Test = (&'static str, fn() -> Checked);
 
 const TESTS: &[Test] = &[
     ("the_same_seed_loses_the_same_packets", the_same_seed_loses_the_same_packets),
+    ("a_path_that_loses_nothing_delivers_everything", a_path_that_loses_nothing_delivers_everything),
     ("a_run_whose_packets_came_late_is_thrown_away", a_run_whose_packets_came_late_is_thrown_away),
     ("the_congestion_control_asked_for_is_in_force", the_congestion_control_asked_for_is_in_force),
     ("what_is_missing_is_named", what_is_missing_is_named),
@@ -80,6 +81,16 @@ fn the_same_seed_loses_the_same_packets() -> Checked {
     Ok(())
 }
 
+fn a_path_that_loses_nothing_delivers_everything() -> Checked {
+    let into = tempfile::NamedTempFile::new()?;
+    let path = "delay=2ms jitter=1ms rate=10mbit queue=1s batch=1ms";
+    let report = done(lab(path).run(&program(&["send"])?, Some(&receiver(into.path())?))?)?;
+    assert_eq!(fs::read_to_string(into.path())?.lines().count(), PACKETS as usize);
+    assert_eq!((report.there.lost, report.there.overflowed, report.there.dropped_by_kernel), (0, 0, 0));
+    assert_eq!(report.there.bytes, report.there.delivered * 32);
+    Ok(())
+}
+
 fn a_run_whose_packets_came_late_is_thrown_away() -> Checked {
     let mut spec = spec("delay=2ms");
     spec.late_max = Duration::ZERO;
@@ -96,7 +107,9 @@ fn the_congestion_control_asked_for_is_in_force() -> Checked {
     // Every kernel has reno, and none has it as its default.
     let mut spec = spec("");
     spec.congestion = Some("reno".to_owned());
-    let tcp = done(Lab::new(spec.clone()).run("true", None)?)?.tcp;
+    let report = done(Lab::new(spec.clone()).run("true", None)?)?;
+    assert_eq!((report.there.sent, report.back.sent), (0, 0), "asking what is in force took draws");
+    let tcp = report.tcp;
     assert_eq!((tcp.congestion_a.as_str(), tcp.congestion_b.as_str()), ("reno", "reno"));
     assert!(tcp.no_metrics_save);
     spec.congestion = Some("unheard-of".to_owned());

@@ -66,11 +66,15 @@ impl Emulator {
     pub(super) fn start(ends: [(OwnedFd, Path); 2], ended: oneshot::Sender<()>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let late = Late::new().map_err(io::Error::other)?;
+        let ends = ends.map(|(device, path)| End { device, path, moved: Moved::default() });
+        // Before the thread starts, and programs with it: their first packets count.
+        for end in &ends {
+            while end.read(&mut [0; PACKET_BYTES])?.is_some() {}
+        }
         let stopped = Arc::clone(&stop);
         let work = move || {
             let _ended = ended;
             let scheduling = prepare_thread()?;
-            let ends = ends.map(|(device, path)| End { device, path, moved: Moved::default() });
             let emulation = Emulation { start: Instant::now(), ends, held: BTreeMap::new(), taken: 0, late };
             emulation.run(&stopped, scheduling)
         };
@@ -118,7 +122,6 @@ struct Held {
 
 impl Emulation {
     fn run(mut self, stop: &OwnedFd, scheduling: Scheduling) -> io::Result<Traffic> {
-        self.throw_away_what_came()?;
         loop {
             self.deliver()?;
             let more = self.take_in()?;
@@ -128,13 +131,6 @@ impl Emulation {
         }
         let ways = self.ends.map(|end| Moved { path: end.path.counts(), ..end.moved });
         Ok(Traffic { ways, late: self.late, scheduling })
-    }
-
-    fn throw_away_what_came(&self) -> io::Result<()> {
-        for end in &self.ends {
-            while end.read(&mut [0; PACKET_BYTES])?.is_some() {}
-        }
-        Ok(())
     }
 
     /// Delivers what is due.
