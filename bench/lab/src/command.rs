@@ -70,6 +70,9 @@ struct Run {
     /// The TUN device
     #[arg(long, value_name = "FILE", default_value = "/dev/net/tun")]
     tun: PathBuf,
+    /// End the run when the process that started it ends
+    #[arg(long)]
+    end_with_parent: bool,
     /// Do not say what came of it
     #[arg(long, short)]
     quiet: bool,
@@ -105,9 +108,23 @@ fn say(outcome: &Outcome) {
 impl Run {
     #[cfg(target_os = "linux")]
     fn run(self) -> Outcome {
-        let Self { path, path_back, seed, congestion, a, b, late_max, listen_within, time_limit, tun, .. } = self;
+        let Self {
+            path,
+            path_back,
+            seed,
+            congestion,
+            a,
+            b,
+            late_max,
+            listen_within,
+            time_limit,
+            tun,
+            end_with_parent,
+            ..
+        } = self;
         let path_back = path_back.unwrap_or_else(|| path.clone());
-        let spec = Spec { path, path_back, seed, congestion, late_max, listen_within, time_limit, tun };
+        let spec =
+            Spec { path, path_back, seed, congestion, late_max, listen_within, time_limit, tun, end_with_parent };
         crate::inside::run(&spec, &a, b.as_deref())
     }
 
@@ -141,6 +158,9 @@ pub(crate) fn arguments(spec: &Spec, a: &str, b: Option<&str>, json: &Path) -> V
     if let Some(b) = b {
         add("b", b.into());
     }
+    if spec.end_with_parent {
+        arguments.push("--end-with-parent".into());
+    }
     arguments
 }
 
@@ -168,7 +188,7 @@ mod tests {
         assert_eq!(run.path_back, Some(spec.path_back));
         assert_eq!((run.seed, run.congestion), (spec.seed, spec.congestion));
         assert_eq!((run.late_max, run.listen_within), (spec.late_max, spec.listen_within));
-        assert_eq!((run.time_limit, run.tun), (spec.time_limit, spec.tun));
+        assert_eq!((run.time_limit, run.tun, run.end_with_parent), (spec.time_limit, spec.tun, true));
         assert_eq!((run.a.as_str(), run.b.as_deref()), ("--client", Some("server")));
         assert_eq!(run.json.as_deref(), Some(Path::new("/tmp/x")));
     }

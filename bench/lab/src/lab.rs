@@ -54,10 +54,9 @@ impl Lab {
     }
 
     /// Runs `b` and then `a`, shell commands with the addresses in `LAB_A` and `LAB_B`, until `a` ends, and returns
-    /// what came of it.
+    /// what came of it. Blocks the calling thread.
     ///
-    /// Their output is this process's. The run ends early when this process gets an interrupt from its terminal, or
-    /// when the calling thread ends.
+    /// Their output is this process's. The run ends early when the terminal interrupts this process.
     ///
     /// # Errors
     ///

@@ -30,6 +30,8 @@ pub struct Spec {
     pub time_limit: Duration,
     /// The TUN device.
     pub tun: PathBuf,
+    /// Whether the run ends when the thread that asked for it does, killed or not.
+    pub end_with_parent: bool,
 }
 
 impl Spec {
@@ -44,6 +46,7 @@ impl Spec {
             listen_within: Duration::from_secs(2),
             time_limit: Duration::from_secs(600),
             tun: "/dev/net/tun".into(),
+            end_with_parent: true,
         }
     }
 }

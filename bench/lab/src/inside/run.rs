@@ -2,26 +2,25 @@
 
 use std::{
     io,
-    num::NonZero,
-    process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use bench_emulator::{Direction, Path};
-use rustix::process::{Signal, getpid, set_child_subreaper, set_parent_process_death_signal};
+use rustix::process::{self, getpid, set_child_subreaper, set_parent_process_death_signal};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     time::{sleep, timeout},
 };
 
 use super::{
-    emulator::{Emulator, Moved, Traffic},
+    emulator::Emulator,
     namespace::{self, Missing, Namespace},
     program::Program,
+    report::{Ended, distrust, report},
 };
 use crate::{
-    outcome::{Outcome, Report, Tcp, Way},
+    outcome::{Outcome, Tcp},
     spec::{ADDRESS_A, ADDRESS_B, Spec},
 };
 
@@ -67,8 +66,10 @@ fn try_run(spec: &Spec, a: &str, b: Option<&str>) -> Result<Outcome, Broken> {
     let (namespace_b, device_b) = namespaced(ADDRESS_B, ADDRESS_A)?;
     let namespaces = [namespace_a, namespace_b];
     let tcp = tcp(&namespaces).map_err(Broken::at("asking what is in force for TCP"))?;
-    // After the namespaces: the kernel forgets it when a process changes what it may do.
-    set_parent_process_death_signal(Some(Signal::TERM)).ok();
+    if spec.end_with_parent {
+        // After the namespaces: the kernel forgets it when a process changes what it may do.
+        set_parent_process_death_signal(Some(process::Signal::TERM)).ok();
+    }
     // So that what a program leaves behind can be waited for.
     set_child_subreaper(Some(getpid())).ok();
     let (ended, emulator_ended) = oneshot::channel();
@@ -82,7 +83,8 @@ fn try_run(spec: &Spec, a: &str, b: Option<&str>) -> Result<Outcome, Broken> {
     // While there are devices: they go with the emulator.
     let dropped = dropped(&namespaces).map_err(Broken::at("reading what was dropped"));
     let traffic = emulator.stop().map_err(Broken::at("the emulator"));
-    let (ended, traffic) = (ended?, traffic?);
+    // What the emulator says comes first: the programs only say that it is gone.
+    let (traffic, ended) = (traffic?, ended?);
     let report = report(spec, tcp, &ended, &traffic, dropped?);
     Ok(match distrust(&report) {
         None => Outcome::Done(report),
@@ -99,13 +101,6 @@ fn dropped([a, b]: &[Namespace; 2]) -> io::Result<[u64; 2]> {
     Ok([a.dropped()?, b.dropped()?])
 }
 
-/// How the programs ended.
-struct Ended {
-    a: ExitStatus,
-    b: Option<ExitStatus>,
-    took: Duration,
-}
-
 async fn programs(
     spec: &Spec,
     [namespace_a, namespace_b]: &[Namespace; 2],
@@ -113,8 +108,7 @@ async fn programs(
     b: Option<&str>,
     emulator_ended: oneshot::Receiver<()>,
 ) -> Result<Ended, Broken> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Broken::at("catching signals"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Broken::at("catching signals"))?;
+    let mut interrupts = Interrupts::new().map_err(Broken::at("catching signals"))?;
     let b = b.map(|command| Program::start(namespace_b, command)).transpose();
     let mut b = b.map_err(Broken::at("starting B's program"))?;
     if let Some(b) = &mut b {
@@ -126,8 +120,7 @@ async fn programs(
     let ended = tokio::select! {
         ended = a.ended() => ended.map_err(Broken::at("waiting for A's program")),
         () = sleep(spec.time_limit) => Err(Broken::TimeLimit(spec.time_limit)),
-        _ = interrupt.recv() => Err(Broken::Interrupted),
-        _ = terminate.recv() => Err(Broken::Interrupted),
+        () = interrupts.next() => Err(Broken::Interrupted),
         _ = emulator_ended => Err(Broken::NoEmulator),
     };
     let took = start.elapsed();
@@ -141,51 +134,27 @@ async fn programs(
     Ok(Ended { a: ended?, b: b_status, took })
 }
 
+/// The signals that end a run early; caught from the start, so that no program outlives it.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn new() -> io::Result<Self> {
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// Waits until a program listens, or has ended.
 async fn until_listening(namespace: &Namespace, program: &mut Program) {
     while let (Ok(false), Ok(None)) = (namespace.listens(), program.status()) {
         sleep(LISTENS_EVERY).await;
     }
-}
-
-fn report(spec: &Spec, tcp: Tcp, ended: &Ended, traffic: &Traffic, dropped: [u64; 2]) -> Report {
-    let [there, back] = &traffic.ways;
-    Report {
-        seed: spec.seed,
-        seconds: ended.took.as_secs_f64(),
-        a: ended.a.code(),
-        b: ended.b.and_then(|status| status.code()),
-        there: way(spec.path.to_string(), there, dropped[0]),
-        back: way(spec.path_back.to_string(), back, dropped[1]),
-        lateness: traffic.late.summary(spec.late_max),
-        scheduling: traffic.scheduling,
-        tcp,
-    }
-}
-
-fn way(path: String, moved: &Moved, dropped: u64) -> Way {
-    let Moved { path: counts, delivered, bytes, refused } = *moved;
-    let gone = counts.lost + counts.overflowed + delivered + refused;
-    Way {
-        path,
-        sent: counts.sent,
-        lost: counts.lost,
-        overflowed: counts.overflowed,
-        delivered,
-        bytes,
-        under_way: counts.sent - gone,
-        dropped_by_kernel: refused + dropped,
-    }
-}
-
-/// Says why the path was not what was asked for, if it was not.
-fn distrust(report: &Report) -> Option<String> {
-    let Report { there, back, lateness, .. } = report;
-    let dropped = there.dropped_by_kernel + back.dropped_by_kernel;
-    if let Some(dropped) = NonZero::new(dropped) {
-        return Some(format!("the kernel dropped {dropped} packets that the path did not lose"));
-    }
-    let (late, allowed) = (lateness.p99_us, lateness.p99_allowed_us);
-    (late > allowed)
-        .then(|| format!("one packet in a hundred came {late:.0} µs late or more, allowed are {allowed:.0}"))
 }
