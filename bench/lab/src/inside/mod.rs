@@ -6,8 +6,8 @@
 //! 4. [`lateness`]: how well the emulator keeps its time
 //! 5. [`emulator`]: moves packets between the devices
 //! 6. [`program`]: what runs in a namespace
-//! 7. [`report`]: what was measured, and whether it can be trusted
-//! 8. [`run`]: all of it, once
+//! 7. [`mod@report`]: what was measured, and whether it can be trusted
+//! 8. [`mod@run`]: all of it, once
 
 mod sys;
 
