@@ -19,6 +19,9 @@ pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 /// fields that adit adds.
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
 
+/// How many fields adit and its rules may add to a head that is at its limit.
+const HEAD_FRAME_SLACK_FIELDS: usize = 64;
+
 /// What a node allows. Both sides of a link have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -51,6 +54,11 @@ impl Limits {
     /// The largest frame that carries a head or trailers, in bytes of encoded message.
     pub fn head_frame_bytes_max(&self) -> usize {
         self.head_bytes_max + HEAD_FRAME_SLACK_BYTES
+    }
+
+    /// The most fields in a frame that carries a head or trailers.
+    pub fn head_frame_fields_max(&self) -> usize {
+        self.head_fields_max + HEAD_FRAME_SLACK_FIELDS
     }
 }
 

@@ -1,6 +1,6 @@
-//! A visitor that sends bytes, whatever they are.
+//! One end of a connection that sends bytes, whatever they are.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::wait::within;
 
-/// One TCP connection to an entry. Dropping it closes the connection.
+/// One TCP connection: of a visitor to an entry, or of a node to an upstream. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Raw {
     tcp: TcpStream,
@@ -19,7 +19,11 @@ pub struct Raw {
 impl Raw {
     /// Connects, and says nothing.
     pub async fn connect(entry: SocketAddr) -> Self {
-        let tcp = within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts");
+        Self::new(within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts"))
+    }
+
+    /// Takes a connection that is there, and says nothing.
+    pub fn new(tcp: TcpStream) -> Self {
         tcp.set_nodelay(true).unwrap();
         Self { tcp, read: Vec::new() }
     }
@@ -45,6 +49,11 @@ impl Raw {
             let so_far = String::from_utf8_lossy(&self.read);
             assert!(read.is_ok_and(|read| read > 0), "the answer ended without {end:?}: {so_far:?}");
         }
+    }
+
+    /// Returns whether nothing has come that was not read yet.
+    pub fn is_silent(&self) -> bool {
+        self.read.is_empty() && self.tcp.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Ends this side of the connection.

@@ -31,7 +31,7 @@ async fn start() -> (ServerNode, Peer, Visitor) {
 }
 
 fn head(body: BodyKind) -> Reply {
-    Reply::Head(ReplyHead { status: StatusCode::OK, headers: HeaderMap::new() }, body)
+    Reply::Head(ReplyHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new() }, body)
 }
 
 /// Has a visitor ask, and the peer answer with what `answer` does to the stream.

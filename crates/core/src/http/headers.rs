@@ -90,6 +90,11 @@ pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
+/// Returns whether whoever sends a request waits to be told to send its body (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// Returns whether a visitor's request id may be kept: short, and harmless in any log.
 pub fn is_sane_request_id(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();

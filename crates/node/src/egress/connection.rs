@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -23,6 +23,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -40,6 +41,10 @@ const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
 /// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long a server may refuse an upload over HTTP/2 before its body is asked for: hyper keeps the 100 that says so
+/// to itself.
+const H2_CONTINUE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The right to send requests on a connection.
 #[derive(Debug)]
@@ -212,7 +217,20 @@ impl Sender {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let result = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => {
+                let wanted = request.body().wanted();
+                let mut sent = pin!(sender.try_send_request(request));
+                match wanted {
+                    None => sent.await,
+                    Some(wanted) => match timeout(H2_CONTINUE_TIMEOUT, &mut sent).await {
+                        Ok(answered) => answered,
+                        Err(_) => {
+                            wanted.notify_one();
+                            sent.await
+                        }
+                    },
+                }
+            }
         };
         result.map_or_else(not_sent, Sent::Answered)
     }

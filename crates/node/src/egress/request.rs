@@ -16,11 +16,11 @@ use adit_core::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Uri, Version, header,
+    HeaderValue, Request, StatusCode, Uri, Version, header,
     uri::{self, PathAndQuery, Scheme},
 };
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     body::RecvBody,
@@ -53,9 +53,17 @@ impl Address {
     pub fn split(head: RequestHead, body: RequestBody) -> Result<(Self, Request<RequestBody>), Failure> {
         let authority = (!head.authority.is_empty()).then(|| HeaderValue::try_from(head.authority));
         let authority = authority.transpose().map_err(|_| Failure::BadRequest)?;
+        let wanted = body.wanted();
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
+        if let Some(wanted) = wanted {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    wanted.notify_one();
+                }
+            });
+        }
         Ok((Self { authority, target: head.target, upgrade: head.upgrade }, request))
     }
 
@@ -120,6 +128,11 @@ impl RequestBody {
     /// Makes a body without anything in it.
     pub fn empty() -> Self {
         Self { body: None, upload: None }
+    }
+
+    /// Returns what tells whoever sends the body to begin, where they wait for that.
+    pub fn wanted(&self) -> Option<Arc<Notify>> {
+        self.body.as_ref().and_then(RecvBody::wanted)
     }
 
     /// Returns the note, where there is a body.

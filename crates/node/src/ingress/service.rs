@@ -21,7 +21,7 @@ use adit_core::{
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -138,7 +138,7 @@ impl Ingress {
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
-        let upgrade = head.upgrade;
+        let (upgrade, version) = (head.upgrade, head.version);
         match self.exchange(&rules, head, visitor_body, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
@@ -146,7 +146,12 @@ impl Ingress {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
-                response.map(|body| VisitorBody::new(Source::Answer(body), record))
+                if version <= Version::HTTP_11 && response.body().left_upload_unasked() {
+                    // Whether the visitor sends it nevertheless nobody knows: RFC 9110 §10.1.1.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                let would_be_length = would_be_length(&response, version);
+                response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
             Err(failure) => refuse(failure, accept, request_id, record),
         }
@@ -250,6 +255,8 @@ fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure>
 pub struct VisitorBody {
     source: Source,
     record: Record,
+    /// How long it says to be, where it is none: see [`would_be_length`].
+    would_be_length: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -263,7 +270,7 @@ enum Source {
 
 impl VisitorBody {
     fn new(source: Source, record: Record) -> Self {
-        let mut body = Self { source, record };
+        let mut body = Self { source, record, would_be_length: None };
         body.note_end();
         body
     }
@@ -299,12 +306,15 @@ impl Body for VisitorBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Answer(body) => body.is_end_stream(),
+            Source::Answer(body) => body.is_end_stream() && self.would_be_length.is_none(),
             Source::Refusal(body) => body.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(length) = self.would_be_length {
+            return SizeHint::with_exact(length);
+        }
         match &self.source {
             Source::Answer(body) => body.size_hint(),
             Source::Refusal(body) => {
@@ -312,6 +322,14 @@ impl Body for VisitorBody {
             }
         }
     }
+}
+
+/// Returns the length that the body of a 304 says to have in HTTP/1.1.
+///
+/// hyper writes the `Content-Length` of a 304 only for a body of that length, which it then does not ask for.
+fn would_be_length(response: &Response<AnswerBody>, version: Version) -> Option<u64> {
+    let is_none = version <= Version::HTTP_11 && response.status() == StatusCode::NOT_MODIFIED;
+    if is_none { head::would_be_length(response.headers()) } else { None }
 }
 
 fn refuse(
