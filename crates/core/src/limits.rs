@@ -30,6 +30,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// The most header fields in one head.
     pub head_fields_max: usize,
+    /// The most bytes in the body of a request at an entry, where there is a limit.
+    pub request_body_bytes_max: Option<u64>,
     /// The most exchanges in flight on one link, each way; more wait for their turn.
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
@@ -43,6 +45,7 @@ impl Default for Limits {
         Self {
             head_bytes_max: 64 * 1024,
             head_fields_max: 256,
+            request_body_bytes_max: None,
             exchanges_per_link_max: 1_000,
             connections_max: 16_384,
             idle_connections_max: 256,

@@ -56,6 +56,30 @@ impl Raw {
         self.read.is_empty() && self.tcp.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
+    /// Reads HTTP/2 frames, and returns whether a stream is refused, or the connection, before anything answers on it.
+    pub async fn h2_refusal(mut self, stream: u32) -> bool {
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const GOAWAY: u8 = 7;
+        loop {
+            let mut head = [0; 9];
+            if within("an HTTP/2 frame", self.tcp.read_exact(&mut head)).await.is_err() {
+                return true;
+            }
+            let [a, b, c, kind, _, stream_id @ ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            if within("the rest of a frame", self.tcp.read_exact(&mut payload)).await.is_err() {
+                return true;
+            }
+            match (kind, u32::from_be_bytes(stream_id)) {
+                (GOAWAY, _) => return true,
+                (RST_STREAM, id) if id == stream => return true,
+                (HEADERS, id) if id == stream => return false,
+                _ => {}
+            }
+        }
+    }
+
     /// Ends this side of the connection.
     pub async fn end(&mut self) {
         within("the connection to be ended", self.tcp.shutdown()).await.unwrap();

@@ -30,8 +30,8 @@ pub struct Entry {
 ///
 /// # Errors
 ///
-/// [`Failure::BadRequest`] for a head that means two things, [`Failure::HeadTooLarge`] or
-/// [`Failure::TargetTooLong`] for one over the limits.
+/// [`Failure::BadRequest`] for a head that means two things, [`Failure::HeadTooLarge`],
+/// [`Failure::TargetTooLong`] or [`Failure::BodyTooLarge`] for one over the limits.
 pub fn from_visitor(
     parts: request::Parts,
     body: BodyKind,
@@ -46,6 +46,7 @@ pub fn from_visitor(
     let target = target(&parts.uri)?;
 
     check_transfer_coding(&headers)?;
+    check_body(body, limits)?;
     if parts.version == Version::HTTP_10 {
         // RFC 9110 §10.1.1
         headers.remove(header::EXPECT);
@@ -182,6 +183,14 @@ fn check_length(headers: &HeaderMap, body: BodyKind) -> Result<(), Failure> {
         BodyKind::Stream => false,
     };
     if headers.get_all(header::CONTENT_LENGTH).into_iter().all(agrees) { Ok(()) } else { Err(Failure::Protocol) }
+}
+
+/// A body of unknown length is counted as it comes.
+fn check_body(body: BodyKind, limits: &Limits) -> Result<(), Failure> {
+    match (body, limits.request_body_bytes_max) {
+        (BodyKind::Length(length), Some(max)) if length > max => Err(Failure::BodyTooLarge),
+        (BodyKind::None | BodyKind::Length(_) | BodyKind::Stream, _) => Ok(()),
+    }
 }
 
 fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Failure> {

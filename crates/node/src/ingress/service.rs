@@ -21,13 +21,17 @@ use adit_core::{
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::{refusal, replay::Replay};
+use super::{
+    refusal,
+    replay::Replay,
+    upload::{Progress, Upload},
+};
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
@@ -120,12 +124,12 @@ impl Ingress {
     /// Dropped early, it cancels the exchange.
     pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
         let mut record = self.recorder.begin();
-        // What a refusal needs, should there be one, out of the head that goes across.
-        let accept = request.headers().get(header::ACCEPT).cloned();
+        let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
+        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max);
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -133,27 +137,37 @@ impl Ingress {
                 if let Some((method, uri)) = seen {
                     record.asks_badly(entry.visitor, method, &uri);
                 }
-                return refuse(failure, accept, None, record);
+                return refuse(failure, &asked, None, closes(failure, &upload.progress()), record);
             }
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
-        let (upgrade, version) = (head.upgrade, head.version);
-        match self.exchange(&rules, head, visitor_body, &mut record).await {
+        let upgrade = head.upgrade;
+        let progress = upload.progress();
+        match self.exchange(&rules, head, upload, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
-                if version <= Version::HTTP_11 && response.body().left_upload_unasked() {
+                if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
                     // Whether the visitor sends it nevertheless nobody knows: RFC 9110 §10.1.1.
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
-                let would_be_length = would_be_length(&response, version);
+                let would_be_length = would_be_length(&response, asked.version());
                 response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => refuse(failure, accept, request_id, record),
+            Err(failure) => {
+                let failure = if progress.is_too_large() {
+                    Failure::BodyTooLarge
+                } else if progress.is_malformed() {
+                    Failure::BadRequest
+                } else {
+                    failure
+                };
+                refuse(failure, &asked, request_id, closes(failure, &progress), record)
+            }
         }
     }
 
@@ -161,7 +175,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Incoming,
+        body: Upload<Incoming>,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -183,7 +197,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Incoming>>,
+        body: Replay<Counted<Upload<Incoming>>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
@@ -307,7 +321,7 @@ impl Body for VisitorBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Answer(body) => body.is_end_stream() && self.would_be_length.is_none(),
-            Source::Refusal(body) => body.is_none(),
+            Source::Refusal(body) => body.as_ref().is_none_or(Bytes::is_empty),
         }
     }
 
@@ -332,18 +346,21 @@ fn would_be_length(response: &Response<AnswerBody>, version: Version) -> Option<
     if is_none { head::would_be_length(response.headers()) } else { None }
 }
 
+/// Returns whether nothing more is read from a connection after a refusal: where a request ends on it is in doubt, or
+/// its end is far away.
+fn closes(failure: Failure, progress: &Progress) -> bool {
+    failure == Failure::BadRequest || !progress.is_complete()
+}
+
 fn refuse(
     failure: Failure,
-    accept: Option<HeaderValue>,
+    asked: &refusal::Asked,
     request_id: Option<HeaderValue>,
+    closes: bool,
     mut record: Record,
 ) -> Response<VisitorBody> {
     record.refused(failure);
-    let mut headers = HeaderMap::new();
-    if let Some(accept) = accept {
-        headers.insert(header::ACCEPT, accept);
-    }
-    let refusal = refusal::response(failure, &headers, request_id.as_ref());
+    let refusal = refusal::response(failure, asked, request_id.as_ref(), closes);
     refusal.map(|body| VisitorBody::new(Source::Refusal(Some(body)), record))
 }
 
