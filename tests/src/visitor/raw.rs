@@ -102,6 +102,26 @@ pub async fn ask(entry: SocketAddr, request: impl AsRef<[u8]>) -> String {
     visitor.rest().await
 }
 
+/// Encodes the beginning of an HTTP/2 connection with a request of these fields on stream 1, and no body behind it.
+///
+/// # Panics
+///
+/// When they do not fit into what takes one byte to say how long it is.
+pub fn http2(fields: &[(&str, &str)]) -> Vec<u8> {
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const END_STREAM_AND_HEADERS: u8 = 5;
+    let byte = |length: usize| u8::try_from(length).expect("a short text");
+    let frame = |kind, flags, stream, payload: &[u8]| {
+        [&[0, 0, byte(payload.len()), kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    // Not compressed: RFC 7541 §6.2.2.
+    let text = |text: &str| [&[byte(text.len())], text.as_bytes()].concat();
+    let fields: Vec<_> = fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*settings, &frame(HEADERS, END_STREAM_AND_HEADERS, 1, &fields)].concat()
+}
+
 /// Returns status and `adit-error` of a response as it came over the wire.
 pub fn failure(answer: &str) -> (u16, &str) {
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();

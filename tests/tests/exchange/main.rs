@@ -7,6 +7,7 @@ mod edges;
 mod expect;
 mod fields;
 mod heads;
+mod framing;
 mod one_view;
 mod streaming;
 mod switch;

@@ -219,21 +219,7 @@ async fn a_request_behind_a_refused_one_without_a_body_is_served(direction: Dire
     assert!(visitor.rest().await.contains("HTTP/1.1 200 OK\r\n"));
 }
 
-/// An HTTP/2 frame.
-fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).unwrap();
-    [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
-}
-
-/// A field of HPACK, not compressed (RFC 7541 §6.2.2).
-fn field(name: &str, value: &str) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    [vec![0], text(name), text(value)].concat()
-}
-
 async fn a_line_break_in_a_value_over_http_2_loses_its_stream(direction: Direction) {
-    const SETTINGS: u8 = 4;
-    const HEADERS: u8 = 1;
     let upstream = Upstream::echo();
     let tunnel = Tunnel::to(upstream.http()).start(direction).await;
     let good = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
@@ -249,12 +235,8 @@ async fn a_line_break_in_a_value_over_http_2_loses_its_stream(direction: Directi
         ("content-length", "5"),
         (":path", "/twice"),
     ] {
-        let mut block: Vec<_> = good.iter().flat_map(|(name, value)| field(name, value)).collect();
-        block.extend(field(bad.0, bad.1));
-        let bytes =
-            [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[]), frame(HEADERS, 5, 1, &block)];
         let mut visitor = Raw::connect(tunnel.entry()).await;
-        visitor.send(bytes.concat()).await;
+        visitor.send(raw::http2(&[good.as_slice(), &[bad]].concat())).await;
         assert!(visitor.h2_refusal(1).await, "{bad:?} was answered");
     }
     assert_eq!(upstream.saw().requests(), 0);
