@@ -7,7 +7,7 @@ use adit_tests::{
     body::{chunked, chunks_of, full, noise},
     both_directions, eventually,
     message::{expect, expect_cut, next_chunk},
-    settings::{pattern, to},
+    settings::{everything_to, pattern, to},
     upstream::response,
     visitor::raw::{self, Raw},
 };
@@ -22,6 +22,7 @@ both_directions! {
     a_chunk_whose_size_is_none_breaks_off_what_has_begun,
     a_body_behind_an_early_refusal_is_not_read_as_requests,
     a_body_behind_a_late_refusal_is_not_read_as_requests,
+    an_answer_over_http_2_leaves_the_upload_its_end,
     a_request_behind_a_refused_one_without_a_body_is_served,
     a_line_break_in_a_value_over_http_2_loses_its_stream,
     a_body_over_the_limit_is_refused_before_it_is_read,
@@ -181,16 +182,28 @@ async fn a_chunk_whose_size_is_none_breaks_off_what_has_begun(direction: Directi
     assert!(calls.is_empty());
 }
 
+/// Sends a request with a body that never ends, and returns all that comes back.
+async fn endless(tunnel: &Tunnel, head: &str, body: &str) -> String {
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n{body}")).await;
+    let answer = visitor.until("\r\n\r\n").await;
+    visitor.end().await;
+    answer + &visitor.rest().await
+}
+
 async fn a_body_behind_an_early_refusal_is_not_read_as_requests(direction: Direction) {
     let tunnel = Tunnel::with(EgressSettings::default()).start(direction).await;
     for times in [1, 3, 10_000] {
         let body = HIDDEN.repeat(times);
         let length = body.len();
-        for head in [format!("Content-Length: {}", length * 2), "Transfer-Encoding: chunked".to_owned()] {
-            let body = if head.starts_with('T') { format!("{length:x}\r\n{body}") } else { body.clone() };
-            let answer = raw::ask(tunnel.entry(), format!("POST / HTTP/1.1\r\nHost: a\r\n{head}\r\n\r\n{body}")).await;
-            // Of a connection that is reset an answer may be lost, but none may be too many.
-            assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{times}: {answer}");
+        for (head, body) in [
+            (format!("Content-Length: {}", length * 2), body.clone()),
+            ("Transfer-Encoding: chunked".to_owned(), format!("{length:x}\r\n{body}")),
+        ] {
+            let answer = endless(&tunnel, &head, &body).await;
+            assert_eq!(raw::failure(&answer), (404, "no-route"));
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{times}: {answer}");
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
         }
     }
 }
@@ -200,13 +213,37 @@ async fn a_body_behind_a_late_refusal_is_not_read_as_requests(direction: Directi
     let tunnel = Tunnel::to(upstream.http()).start(direction).await;
     for times in [1, 10_000] {
         let body = HIDDEN.repeat(times);
-        let mut visitor = Raw::connect(tunnel.entry()).await;
-        visitor.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len() + 1)).await;
-        let answer = visitor.rest().await;
-        assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{times}: {answer}");
+        let answer = endless(&tunnel, &format!("Content-Length: {}", body.len() + 1), &body).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{times}: {answer}");
     }
     eventually("the connections to end", || upstream.saw().open() == 0).await;
     assert_eq!(upstream.saw().connections(), 2);
+}
+
+async fn an_answer_over_http_2_leaves_the_upload_its_end(direction: Direction) {
+    const PONG: (u8, u32) = (6, 0);
+    const RST_STREAM: (u8, u32) = (3, 1);
+    let upstream =
+        Upstream::saying("HTTP/1.1 413 Content Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno");
+    for egress in [EgressSettings::default(), everything_to(upstream.http())] {
+        let tunnel = Tunnel::with(egress).start(direction).await;
+        let mut visitor = Raw::connect(tunnel.entry()).await;
+        let head = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
+        visitor.send(raw::http2_upload(&head)).await;
+        visitor.send(raw::http2_data(b"half of ", false)).await;
+        while !visitor.h2_frame().await.ends_stream {}
+        // curl takes a reset that comes now for an error in place of the answer.
+        visitor.send(raw::http2_data(b"it", true)).await;
+        visitor.send(raw::http2_ping()).await;
+        loop {
+            let frame = visitor.h2_frame().await;
+            assert_ne!((frame.kind, frame.stream), RST_STREAM);
+            if (frame.kind, frame.stream) == PONG {
+                break;
+            }
+        }
+    }
 }
 
 async fn a_request_behind_a_refused_one_without_a_body_is_served(direction: Direction) {
@@ -238,7 +275,7 @@ async fn a_line_break_in_a_value_over_http_2_loses_its_stream(direction: Directi
     ] {
         let mut visitor = Raw::connect(tunnel.entry()).await;
         visitor.send(raw::http2(&[good.as_slice(), &[bad]].concat())).await;
-        assert!(visitor.h2_refusal(1).await, "{bad:?} was answered");
+        assert!(visitor.h2_refusal().await, "{bad:?} was answered");
     }
     assert_eq!(upstream.saw().requests(), 0);
 }

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use super::{
     refusal,
     replay::Replay,
-    upload::{Progress, Upload},
+    upload::{Progress, Unread, Upload},
 };
 use crate::{
     access::{Record, Recorder, Way},
@@ -49,6 +49,7 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
+    unread: Arc<Unread>,
     recorder: Recorder,
 }
 
@@ -79,7 +80,13 @@ pub struct Route {
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
     pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
-        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default(), recorder }
+        Self {
+            absent,
+            rules: ArcSwap::from_pointee(rules),
+            switched: Switched::default(),
+            unread: Arc::default(),
+            recorder,
+        }
     }
 
     /// Replaces the rules.
@@ -129,7 +136,8 @@ impl Ingress {
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
-        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max);
+        let asks = headers::expects_continue(&parts.headers);
+        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unread));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -175,7 +183,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Upload<Incoming>,
+        body: Upload,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -197,7 +205,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Upload<Incoming>>>,
+        body: Replay<Counted<Upload>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
