@@ -1,6 +1,8 @@
 //! What an upstream parses is what a visitor meant, whatever it is: generated requests, sent as bytes over HTTP/1.1 and as
 //! frames over HTTP/2, to upstreams of either version.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
+
 use std::{
     fmt::Write as _,
     sync::{Arc, Mutex},

@@ -17,7 +17,7 @@ use adit_core::{
     id::SessionId,
     limits::{Limits, Timeouts},
     route::{PathPrefix, Pattern, RouteTable, RuleOptions, destination},
-    wire::exchange::RequestHead,
+    wire::exchange::{BodyKind, RequestHead},
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -136,7 +136,7 @@ impl Ingress {
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
-        let asks = headers::expects_continue(&parts.headers);
+        let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
         let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unread));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
