@@ -25,6 +25,7 @@ both_directions! {
     an_answer_over_http_2_leaves_the_upload_its_end,
     a_request_behind_a_refused_one_without_a_body_is_served,
     a_line_break_in_a_value_over_http_2_loses_its_stream,
+    an_authority_that_is_none_or_two_over_http_2_reaches_nobody,
     a_body_over_the_limit_is_refused_before_it_is_read,
     a_body_of_unknown_length_is_refused_when_it_gets_over_the_limit,
     fields_that_have_no_place_in_trailers_stay_behind,
@@ -46,6 +47,9 @@ async fn a_head_that_means_two_things_is_refused_and_the_connection_closed(direc
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: user@a\r\n\r\n",
         "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n",
         "GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -272,10 +276,37 @@ async fn a_line_break_in_a_value_over_http_2_loses_its_stream(direction: Directi
         ("transfer-encoding", "chunked"),
         ("content-length", "5"),
         (":path", "/twice"),
+        ("te", "gzip"),
     ] {
         let mut visitor = Raw::connect(tunnel.entry()).await;
         visitor.send(raw::http2(&[good.as_slice(), &[bad]].concat())).await;
         assert!(visitor.h2_refusal().await, "{bad:?} was answered");
+    }
+    assert_eq!(upstream.saw().requests(), 0);
+}
+
+async fn an_authority_that_is_none_or_two_over_http_2_reaches_nobody(direction: Direction) {
+    let upstream = Upstream::echo();
+    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
+    for (path, authority) in [
+        ("/", &[][..]),
+        ("/", &[("host", "a"), ("host", "a")]),
+        ("/", &[(":authority", "a"), ("host", "b")]),
+        ("/", &[(":authority", "a"), ("host", "a"), ("host", "a")]),
+        ("/", &[(":authority", "user@a")]),
+        ("/", &[(":authority", "a/b")]),
+        ("/", &[("host", "a, b")]),
+        ("*", &[(":authority", "a")]),
+        ("", &[(":authority", "a")]),
+        ("a", &[(":authority", "a")]),
+        ("/../a", &[(":authority", "a")]),
+        ("http://a/", &[(":authority", "b")]),
+    ] {
+        let head = [(":method", "GET"), (":scheme", "http"), (":path", path)];
+        let mut visitor = Raw::connect(tunnel.entry()).await;
+        visitor.send(raw::http2(&[head.as_slice(), authority].concat())).await;
+        // Either it is malformed to the library, or it is a 400.
+        visitor.h2_refusal().await;
     }
     assert_eq!(upstream.saw().requests(), 0);
 }

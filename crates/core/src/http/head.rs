@@ -43,7 +43,7 @@ pub fn from_visitor(
     let mut headers = parts.headers;
     check_size(&parts.uri, &headers, limits)?;
     let authority = authority(&parts.uri, &headers, parts.version)?;
-    let target = target(&parts.uri)?;
+    let target = target(&parts.method, &parts.uri)?;
 
     check_transfer_coding(&headers)?;
     check_body(body, limits)?;
@@ -236,10 +236,16 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String,
     Ok(authority.to_owned())
 }
 
-fn target(uri: &Uri) -> Result<PathAndQuery, Failure> {
+fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Failure> {
+    if uri.scheme().is_none() && uri.authority().is_some() && *method != Method::CONNECT {
+        // A host in place of a path (RFC 9112 §3.2.3).
+        return Err(Failure::BadRequest);
+    }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     match target.as_str().as_bytes() {
-        [b'/', ..] | b"*" => Ok(target),
+        [b'/', ..] => Ok(target),
+        // The server itself, which other methods cannot be for (RFC 9112 §3.2.4).
+        b"*" if *method == Method::OPTIONS => Ok(target),
         // `http://host?query` has no path; on the wire it is `/?query` (RFC 9112 §3.2.1).
         [b'?', ..] => format!("/{target}").parse().map_err(|_| Failure::BadRequest),
         _ => Err(Failure::BadRequest),
@@ -297,6 +303,20 @@ mod tests {
         assert_eq!(both("http://a.example:80/", "a.example").unwrap_err(), Failure::BadRequest);
         let twice = get("/").header("host", "a").header("host", "a").body(()).unwrap();
         assert_eq!(accept(twice).unwrap_err(), Failure::BadRequest);
+    }
+
+    #[test]
+    fn only_options_is_for_the_server_itself() {
+        let asked = |method| Request::builder().method(method).uri("*").header("host", "a").body(()).unwrap();
+        assert_eq!(accept(asked("OPTIONS")).unwrap().target, "*");
+        assert_eq!(accept(asked("GET")).unwrap_err(), Failure::BadRequest);
+    }
+
+    #[test]
+    fn only_connect_is_for_a_host() {
+        let asked = |uri| accept(get(uri).header("host", "a.example").body(()).unwrap());
+        assert_eq!(asked("http://a.example").unwrap().target, "/");
+        assert_eq!(asked("a.example").unwrap_err(), Failure::BadRequest);
     }
 
     #[test]
