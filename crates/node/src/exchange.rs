@@ -370,8 +370,10 @@ fn answer_from(
     let mut response = Response::new(AnswerBody { body, upload, raw: None, permit: Some(permit) });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
-    // HTTP/2 has no place for it.
-    if let Some(reason) = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
+    let said = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok());
+    // hyper writes `<none>` behind a status that it does not know.
+    let nothing = || head.status.canonical_reason().is_none().then(|| ReasonPhrase::from_static(b""));
+    if let Some(reason) = said.or_else(nothing) {
         response.extensions_mut().insert(reason);
     }
     response

@@ -111,6 +111,11 @@ impl Visitor {
         Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket }
     }
 
+    /// Returns whether it speaks HTTP/1.1.
+    pub fn is_http1(&self) -> bool {
+        matches!(self.sender, Sender::Http1(_))
+    }
+
     /// Starts a request to [`HOST`] in the form that the version of HTTP wants.
     pub fn request(&self, method: &str, path: &str) -> Asked {
         let request = Request::builder().method(method);
