@@ -59,6 +59,11 @@ impl Limits {
         self.head_bytes_max + HEAD_FRAME_SLACK_BYTES
     }
 
+    /// The largest head as HTTP/2 counts it, with 32 bytes for each field (RFC 9113 §6.5.2).
+    pub fn head_list_bytes_max(&self) -> usize {
+        self.head_frame_bytes_max() + 32 * self.head_frame_fields_max()
+    }
+
     /// The most fields in a frame that carries a head or trailers.
     pub fn head_frame_fields_max(&self) -> usize {
         self.head_fields_max + HEAD_FRAME_SLACK_FIELDS
