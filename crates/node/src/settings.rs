@@ -195,6 +195,8 @@ pub struct UpstreamSettings {
     pub roots: Option<RootCertStore>,
     /// The name in the certificates of `https://` servers, where it is not their host.
     pub server_name: Option<ServerName<'static>>,
+    /// Whether field names are written to HTTP/1.1 servers as `Content-Type` instead of `content-type`.
+    pub title_case_headers: bool,
     /// How to check the servers, besides what requests show.
     pub check: Option<HealthCheck>,
     /// The most connections to a server that are kept without use.
@@ -205,7 +207,15 @@ impl UpstreamSettings {
     /// Makes settings in which everything but the servers is the default.
     pub fn new(servers: Vec<ServerUrl>) -> Self {
         let idle_connections_max = Limits::default().idle_connections_max;
-        Self { servers, policy: Policy::default(), roots: None, server_name: None, check: None, idle_connections_max }
+        Self {
+            servers,
+            policy: Policy::default(),
+            roots: None,
+            server_name: None,
+            title_case_headers: false,
+            check: None,
+            idle_connections_max,
+        }
     }
 }
 

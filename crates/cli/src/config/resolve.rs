@@ -132,6 +132,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             set_host: resolve::set_host(&at, rule.set_host)?,
             strip_prefix: rule.strip_prefix,
             connect: false,
+            trace: false,
             request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
             response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
             retries: rule.retries.unwrap_or(options::RETRIES),

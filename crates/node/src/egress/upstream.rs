@@ -86,8 +86,14 @@ impl Upstream {
         let shared_name: Arc<str> = name.as_str().into();
         let mut servers = Vec::new();
         for url in settings.servers {
-            let connector = Connector::new(url.clone(), &tls, settings.server_name.as_ref(), timeouts.upstream_resolve)
-                .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
+            let connector = Connector::new(
+                url.clone(),
+                &tls,
+                settings.server_name.as_ref(),
+                settings.title_case_headers,
+                timeouts.upstream_resolve,
+            )
+            .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
             let pool = Pool::new(timeouts.upstream_idle, settings.idle_connections_max);
             servers.push(Arc::new(Server::new(Arc::clone(&shared_name), connector, pool, timeouts, started)));
         }

@@ -168,12 +168,12 @@ fn builder(ingress: &Ingress) -> auto::Builder<TokioExecutor> {
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(ingress.timeouts().request_head)
-        // hyper answers 431 itself beyond these.
-        .max_headers(limits.head_fields_max)
+        // hyper answers 431 itself beyond these; a little over the limits it is us, who say more.
+        .max_headers(limits.head_frame_fields_max())
         .max_buf_size(limits.head_frame_bytes_max());
     http.http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.head_list_bytes_max()).unwrap_or(u32::MAX))
         .max_concurrent_streams(H2_STREAMS_MAX)
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)

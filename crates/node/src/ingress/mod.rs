@@ -3,4 +3,5 @@
 pub mod listener;
 pub mod refusal;
 pub mod replay;
+pub mod upload;
 pub mod service;

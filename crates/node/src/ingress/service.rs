@@ -17,17 +17,21 @@ use adit_core::{
     id::SessionId,
     limits::{Limits, Timeouts},
     route::{PathPrefix, Pattern, RouteTable, RuleOptions, destination},
-    wire::exchange::RequestHead,
+    wire::exchange::{BodyKind, RequestHead},
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use tokio::time::Instant;
 
-use super::{refusal, replay::Replay};
+use super::{
+    refusal,
+    replay::Replay,
+    upload::{Progress, Unread, Upload},
+};
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
@@ -45,6 +49,7 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
+    unread: Arc<Unread>,
     recorder: Recorder,
 }
 
@@ -75,7 +80,13 @@ pub struct Route {
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
     pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
-        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default(), recorder }
+        Self {
+            absent,
+            rules: ArcSwap::from_pointee(rules),
+            switched: Switched::default(),
+            unread: Arc::default(),
+            recorder,
+        }
     }
 
     /// Replaces the rules.
@@ -120,12 +131,13 @@ impl Ingress {
     /// Dropped early, it cancels the exchange.
     pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
         let mut record = self.recorder.begin();
-        // What a refusal needs, should there be one, out of the head that goes across.
-        let accept = request.headers().get(header::ACCEPT).cloned();
+        let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
+        let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
+        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unread));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -133,22 +145,37 @@ impl Ingress {
                 if let Some((method, uri)) = seen {
                     record.asks_badly(entry.visitor, method, &uri);
                 }
-                return refuse(failure, accept, None, record);
+                return refuse(failure, &asked, None, closes(failure, &upload.progress()), record);
             }
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
-        match self.exchange(&rules, head, visitor_body, &mut record).await {
+        let progress = upload.progress();
+        match self.exchange(&rules, head, upload, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
-                response.map(|body| VisitorBody::new(Source::Answer(body), record))
+                if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
+                    // Whether the visitor sends it nevertheless nobody knows: RFC 9110 §10.1.1.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                let would_be_length = would_be_length(&response, asked.version());
+                response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => refuse(failure, accept, request_id, record),
+            Err(failure) => {
+                let failure = if progress.is_too_large() {
+                    Failure::BodyTooLarge
+                } else if progress.is_malformed() {
+                    Failure::BadRequest
+                } else {
+                    failure
+                };
+                refuse(failure, &asked, request_id, closes(failure, &progress), record)
+            }
         }
     }
 
@@ -156,7 +183,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Incoming,
+        body: Upload,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -178,7 +205,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Incoming>>,
+        body: Replay<Counted<Upload>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
@@ -250,6 +277,8 @@ fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure>
 pub struct VisitorBody {
     source: Source,
     record: Record,
+    /// How long it says to be, where it is none: see [`would_be_length`].
+    would_be_length: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -263,7 +292,7 @@ enum Source {
 
 impl VisitorBody {
     fn new(source: Source, record: Record) -> Self {
-        let mut body = Self { source, record };
+        let mut body = Self { source, record, would_be_length: None };
         body.note_end();
         body
     }
@@ -299,12 +328,15 @@ impl Body for VisitorBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Answer(body) => body.is_end_stream(),
-            Source::Refusal(body) => body.is_none(),
+            Source::Answer(body) => body.is_end_stream() && self.would_be_length.is_none(),
+            Source::Refusal(body) => body.as_ref().is_none_or(Bytes::is_empty),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(length) = self.would_be_length {
+            return SizeHint::with_exact(length);
+        }
         match &self.source {
             Source::Answer(body) => body.size_hint(),
             Source::Refusal(body) => {
@@ -314,18 +346,29 @@ impl Body for VisitorBody {
     }
 }
 
+/// Returns the length that the body of a 304 says to have in HTTP/1.1.
+///
+/// hyper writes the `Content-Length` of a 304 only for a body of that length, which it then does not ask for.
+fn would_be_length(response: &Response<AnswerBody>, version: Version) -> Option<u64> {
+    let is_none = version <= Version::HTTP_11 && response.status() == StatusCode::NOT_MODIFIED;
+    if is_none { head::would_be_length(response.headers()) } else { None }
+}
+
+/// Returns whether nothing more is read from a connection after a refusal: where a request ends on it is in doubt, or
+/// its end is far away.
+fn closes(failure: Failure, progress: &Progress) -> bool {
+    failure == Failure::BadRequest || !progress.is_complete()
+}
+
 fn refuse(
     failure: Failure,
-    accept: Option<HeaderValue>,
+    asked: &refusal::Asked,
     request_id: Option<HeaderValue>,
+    closes: bool,
     mut record: Record,
 ) -> Response<VisitorBody> {
     record.refused(failure);
-    let mut headers = HeaderMap::new();
-    if let Some(accept) = accept {
-        headers.insert(header::ACCEPT, accept);
-    }
-    let refusal = refusal::response(failure, &headers, request_id.as_ref());
+    let refusal = refusal::response(failure, asked, request_id.as_ref(), closes);
     refusal.map(|body| VisitorBody::new(Source::Refusal(Some(body)), record))
 }
 
