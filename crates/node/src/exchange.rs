@@ -117,7 +117,7 @@ impl Body for AnswerBody {
 ///
 /// The head and what the body has ready leave in one write; where the head expects to be told to continue, the body
 /// is not read before that. The wait starts when the request is on its way as a whole; a body that takes longer may
-/// do so, as long as it gets on. Not cancel-safe; dropped early, it cancels the exchange at the other end.
+/// do so, as long as it gets on; what it fails with, the exchange fails with. Not cancel-safe; dropped early, it cancels the exchange at the other end.
 ///
 /// # Errors
 ///
@@ -132,8 +132,7 @@ pub async fn ask<B>(
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Unanswered>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Send,
+    B: Body<Data = Bytes, Error = Failure> + Send + Unpin + 'static,
 {
     let wait = deadline.saturating_duration_since(Instant::now());
     let permit = link.permit(deadline).await.map_err(Unanswered::unsent)?;
@@ -201,7 +200,7 @@ async fn begin<B>(
     body: &mut B,
 ) -> Result<(SendStream, RecvStream, bool), Unanswered>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
     if head.body == BodyKind::None || headers::expects_continue(&head.headers) {
@@ -290,7 +289,7 @@ async fn upload<B>(
     progress: Arc<AtomicU64>,
 ) -> Result<(), Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     while !upload_some(&mut outbox, &mut body, &mut send).await? {
         progress.fetch_add(1, Ordering::Relaxed);
@@ -304,10 +303,11 @@ where
 /// An answerer that wants no more of it is no failure: its reply says what is.
 async fn upload_some<B>(outbox: &mut Outbox, body: &mut B, send: &mut SendStream) -> Result<bool, Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     match outbox.advance(body, send).await {
         Err(SendError::Stream(StreamError::Peer(_))) => Ok(true),
+        Err(SendError::Source(failure)) => Err(failure),
         advanced => advanced.map_err(|error| source_failure(&error, Failure::Cancelled)),
     }
 }

@@ -3,5 +3,5 @@
 pub mod listener;
 pub mod refusal;
 pub mod replay;
-pub mod upload;
+pub mod intake;
 pub mod service;

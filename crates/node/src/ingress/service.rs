@@ -28,9 +28,9 @@ use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{
+    intake::{Intake, Progress, Rest},
     refusal,
     replay::Replay,
-    upload::{Progress, Unread, Upload},
 };
 use crate::{
     access::{Record, Recorder, Way},
@@ -49,7 +49,7 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
-    unread: Arc<Unread>,
+    rest: Arc<Rest>,
     recorder: Recorder,
 }
 
@@ -84,7 +84,7 @@ impl Ingress {
             absent,
             rules: ArcSwap::from_pointee(rules),
             switched: Switched::default(),
-            unread: Arc::default(),
+            rest: Arc::default(),
             recorder,
         }
     }
@@ -137,7 +137,7 @@ impl Ingress {
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
         let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
-        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unread));
+        let intake = Intake::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.rest));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -145,14 +145,14 @@ impl Ingress {
                 if let Some((method, uri)) = seen {
                     record.asks_badly(entry.visitor, method, &uri);
                 }
-                return refuse(failure, &asked, None, closes(failure, &upload.progress()), record);
+                return refuse(failure, &asked, None, closes(failure, &intake.progress()), record);
             }
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
-        let progress = upload.progress();
-        match self.exchange(&rules, head, upload, &mut record).await {
+        let progress = intake.progress();
+        match self.exchange(&rules, head, intake, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
@@ -166,16 +166,7 @@ impl Ingress {
                 let would_be_length = would_be_length(&response, asked.version());
                 response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => {
-                let failure = if progress.is_too_large() {
-                    Failure::BodyTooLarge
-                } else if progress.is_malformed() {
-                    Failure::BadRequest
-                } else {
-                    failure
-                };
-                refuse(failure, &asked, request_id, closes(failure, &progress), record)
-            }
+            Err(failure) => refuse(failure, &asked, request_id, closes(failure, &progress), record),
         }
     }
 
@@ -183,7 +174,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Upload,
+        body: Intake,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -205,7 +196,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Upload>>,
+        body: Replay<Counted<Intake>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
