@@ -99,7 +99,7 @@ impl Campaign {
         if missing.len() < plan.len() {
             eprintln!("{} of {} runs have results already", plan.len() - missing.len(), plan.len());
         }
-        let progress = Progress::new(missing.iter().map(|key| expected(key.scenario, seconds)).sum());
+        let mut progress = Progress::new(missing.iter().map(|key| expected(key.scenario, seconds)).sum());
         if !self.real_time {
             progress.say("no real-time priority is allowed: on a busy machine runs will be thrown away");
         }
@@ -236,16 +236,17 @@ fn conditions(report: &Report) -> Conditions {
 struct Progress {
     bar: ProgressBar,
     start: Instant,
+    left: Duration,
 }
 
 impl Progress {
     fn new(expected: Duration) -> Self {
-        let bar = ProgressBar::new(millis(expected));
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} % · {eta} left · {msg}") {
+        let bar = ProgressBar::new(expected.as_secs());
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} % · {msg}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_secs(1));
-        Self { bar, start: Instant::now() }
+        bar.tick();
+        Self { bar, start: Instant::now(), left: expected }
     }
 
     fn elapsed(&self) -> Duration {
@@ -254,15 +255,24 @@ impl Progress {
 
     fn start(&self, key: Key, done: usize, all: usize) {
         let Key { scenario, cell, contender, seed } = key;
-        let what = format!("{}/{all} {} {} {cell}, seed {seed}", done + 1, scenario.name(), contender.name());
+        let left = self.left.as_secs();
+        let what = format!(
+            "{}:{:02} left · {}/{all} {} {} {cell}, seed {seed}",
+            left / 60,
+            left % 60,
+            done + 1,
+            scenario.name(),
+            contender.name()
+        );
         if self.bar.is_hidden() {
-            eprintln!("{what}; {:.0?} left", Duration::from_secs(self.bar.eta().as_secs()));
+            eprintln!("{what}");
         }
         self.bar.set_message(what);
     }
 
-    fn finish(&self, expected: Duration) {
-        self.bar.inc(millis(expected));
+    fn finish(&mut self, expected: Duration) {
+        self.left = self.left.saturating_sub(expected);
+        self.bar.inc(expected.as_secs());
     }
 
     fn say(&self, line: &str) {
@@ -274,10 +284,6 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether programs may have real-time priority, which keeps a busy machine from making them late.

@@ -22,6 +22,9 @@ const LEGEND_HEIGHT: u32 = 60;
 /// What the share of requests in a distribution ends with: one in a thousand is slower.
 const NINES_MAX: f64 = 3.0;
 
+/// Into how many steps the bound, which jumps, is cut.
+const STEPS: u16 = 600;
+
 type Svg<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// How a contender is drawn.
@@ -66,7 +69,8 @@ fn tails(summaries: &Summaries, round_trips: &BTreeSet<u32>, file: &Path) -> any
         let cell = |loss: &Loss| Cell { rtt_ms: *rtt_ms, loss_permille: *loss };
         let highest = losses.iter().flat_map(|loss| of(summaries, Scenario::Small, cell(loss)));
         let highest = highest.filter_map(|(_, summary)| Some(summary.at_ms(0.99)?.max)).fold(0.0, f64::max);
-        let range = (f64::from(*rtt_ms) * 0.8..(highest * 1.3).max(f64::from(*rtt_ms) * 4.0)).log_scale();
+        let (low, high) = (f64::from(*rtt_ms) * 0.8, (highest * 1.3).max(f64::from(*rtt_ms) * 4.0));
+        let range = (low..high).log_scale().with_key_points(round_between(low, high));
         let mut chart = ChartBuilder::on(panel)
             .caption(format!("{rtt_ms} ms round trip"), ("sans-serif", 17))
             .margin(10)
@@ -84,7 +88,11 @@ fn tails(summaries: &Summaries, round_trips: &BTreeSet<u32>, file: &Path) -> any
             .label_style(("sans-serif", 13))
             .axis_desc_style(("sans-serif", 14))
             .draw()?;
-        let bound = losses.iter().zip(0_u32..).map(|(loss, at)| (f64::from(at), bound::quantile_ms(cell(loss), 0.99)));
+        let beside = |at: u32| [f64::from(at) - 0.15, f64::from(at) + 0.15];
+        let bound = losses
+            .iter()
+            .zip(0_u32..)
+            .flat_map(|(loss, at)| beside(at).map(|at| (at, bound::quantile_ms(cell(loss), 0.99))));
         chart.draw_series(DashedLineSeries::new(bound, 6, 4, style(BOUND)))?;
         for contender in contenders(summaries, Scenario::Small) {
             let look = look(contender);
@@ -114,7 +122,8 @@ fn distributions(summaries: &Summaries, cells: &[Cell], file: &Path) -> anyhow::
     let all = cells.iter().flat_map(|cell| of(summaries, Scenario::Small, *cell));
     let slowest = all.filter_map(|(_, summary)| Some(summary.at_ms(0.999)?.median)).fold(0.0, f64::max);
     for (panel, cell) in panels.iter().zip(cells) {
-        let range = (f64::from(cell.rtt_ms) * 0.9..(slowest * 1.2).max(f64::from(cell.rtt_ms) * 5.0)).log_scale();
+        let (low, high) = (f64::from(cell.rtt_ms) * 0.9, (slowest * 1.2).max(f64::from(cell.rtt_ms) * 5.0));
+        let range = (low..high).log_scale().with_key_points(round_between(low, high));
         let mut chart = ChartBuilder::on(panel)
             .caption(cell.to_string(), ("sans-serif", 17))
             .margin(10)
@@ -133,7 +142,8 @@ fn distributions(summaries: &Summaries, cells: &[Cell], file: &Path) -> anyhow::
             .axis_desc_style(("sans-serif", 14))
             .draw()?;
         let kept = || QUANTILES.into_iter().filter(|quantile| *quantile < 1.0);
-        let bound = kept().map(|quantile| (bound::quantile_ms(*cell, quantile), nines(quantile)));
+        let fine = (0..=u32::from(STEPS)).map(|step| f64::from(step) / f64::from(STEPS) * NINES_MAX);
+        let bound = fine.map(|nines| (bound::quantile_ms(*cell, 1.0 - 10_f64.powf(-nines)), nines));
         chart.draw_series(DashedLineSeries::new(bound, 6, 4, style(BOUND)))?;
         for (contender, summary) in of(summaries, Scenario::Small, *cell) {
             let points = kept().filter_map(|quantile| Some((summary.at_ms(quantile)?.median, nines(quantile))));
@@ -246,6 +256,13 @@ fn nines(share: f64) -> f64 {
 fn share(nines: f64) -> String {
     let percent = (1.0 - 10_f64.powf(-nines)) * 100.0;
     format!("{} %", (percent * 100.0).round() / 100.0)
+}
+
+/// Returns the numbers of the series 1, 2, 5, 10, … in a range.
+fn round_between(low: f64, high: f64) -> Vec<f64> {
+    let decades = (-3..6).map(|decade| 10_f64.powi(decade));
+    let numbers = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|digit| digit * decade));
+    numbers.filter(|number| (low..=high).contains(number)).collect()
 }
 
 fn cells(summaries: &Summaries, scenario: Scenario) -> BTreeSet<Cell> {

@@ -57,8 +57,11 @@ pub(crate) fn targets(targets: &[Target]) -> String {
             Wanted::AtLeast(limit) => ("≥", limit),
             Wanted::MoreThan(limit) => (">", limit),
         };
-        let verdict =
-            if target.is_met() { "met".to_owned() } else { format!("missed by {:.0} %", target.distance_percent()) };
+        let verdict = match target.distance() {
+            _ if target.is_met() => "met".to_owned(),
+            distance if distance < 2.0 => format!("missed by {:.0} %", (distance - 1.0) * 100.0),
+            distance => format!("missed by {distance:.0} ×"),
+        };
         let (what, unit) = (&target.what, target.unit);
         let _ = writeln!(text, "  {what:<62} {:>7.2} {unit:<2} {sign} {limit:<5} {verdict}", target.measured);
     }

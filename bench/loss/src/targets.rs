@@ -36,12 +36,13 @@ impl Target {
         }
     }
 
-    /// Returns by how many percent of the target it is missed.
-    pub(crate) fn distance_percent(&self) -> f64 {
-        let limit = match self.wanted {
-            Wanted::AtMost(limit) | Wanted::AtLeast(limit) | Wanted::MoreThan(limit) => limit,
-        };
-        if self.is_met() || limit == 0.0 { 0.0 } else { (self.measured / limit - 1.0).abs() * 100.0 }
+    /// Returns how far it is from being met, as a factor: 1 where it is.
+    pub(crate) fn distance(&self) -> f64 {
+        match self.wanted {
+            _ if self.is_met() => 1.0,
+            Wanted::AtMost(limit) => self.measured / limit,
+            Wanted::AtLeast(limit) | Wanted::MoreThan(limit) => limit / self.measured,
+        }
     }
 }
 
@@ -169,7 +170,8 @@ mod tests {
         assert_eq!(missed.len(), 3);
         assert!(missed.iter().all(|target| !target.is_met()), "{missed:?}");
         // 2 × the bound, where 1.15 × is allowed.
-        assert!((missed[0].distance_percent() - 74.0).abs() < 1.0, "{:?}", missed[0]);
+        assert!((missed[0].distance() - 1.74).abs() < 0.01, "{:?}", missed[0]);
+        assert!((missed[1].distance() - 1.61).abs() < 0.01, "{:?}", missed[1]);
     }
 
     #[test]
