@@ -118,7 +118,7 @@ impl Drop for Forget<'_> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_response_goes_to_the_request_with_its_id() {
         let tunnels = Tunnels::default();
         let (tunnel, mut messages) = tunnels.join();
@@ -139,7 +139,7 @@ mod tests {
         assert!(tunnel.waiting.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stream_that_ends_fails_the_requests_that_wait() {
         let tunnels = Tunnels::default();
         let (tunnel, mut messages) = tunnels.join();
@@ -160,7 +160,7 @@ mod tests {
         assert!(tunnel.waiting.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_older_stream_that_ends_leaves_the_newer_one_in_use() {
         let tunnels = Tunnels::default();
         let (older, _older_messages) = tunnels.join();
@@ -175,6 +175,7 @@ mod tests {
     }
 
     async fn next(messages: &mut mpsc::Receiver<Result<FromServer, Status>>) -> FromServer {
-        messages.recv().await.unwrap().unwrap()
+        // The clock jumps when nothing moves any more.
+        timeout(REQUEST_TIMEOUT, messages.recv()).await.unwrap().unwrap().unwrap()
     }
 }

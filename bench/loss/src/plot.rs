@@ -76,13 +76,14 @@ fn tails(summaries: &Summaries, round_trips: &BTreeSet<u32>, file: &Path) -> any
             .margin(10)
             .x_label_area_size(42)
             .y_label_area_size(62)
-            .build_cartesian_2d(-0.2..last_index(&losses) + 0.2, range)?;
+            .build_cartesian_2d(positions(&losses), range)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .disable_x_mesh()
+            .x_labels(losses.len() * 2 + 1)
             .x_desc("lost packets, each way (%)")
             .y_desc("p99 latency (ms)")
-            .x_labels(losses.len() * 2 + 1)
             .x_label_formatter(&|at| label_at(&losses, *at))
             .y_label_formatter(&|ms| format!("{ms:.0}"))
             .label_style(("sans-serif", 13))
@@ -166,13 +167,14 @@ fn downloads(summaries: &Summaries, cells: &BTreeSet<Cell>, file: &Path) -> anyh
             .margin(10)
             .x_label_area_size(42)
             .y_label_area_size(62)
-            .build_cartesian_2d(-0.2..last_index(&of_loss) + 0.2, 0.0..100.0)?;
+            .build_cartesian_2d(positions(&of_loss), 0.0..100.0)?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .disable_x_mesh()
+            .x_labels(of_loss.len() * 2 + 1)
             .x_desc("round trip (ms)")
             .y_desc("Mbit/s of 100")
-            .x_labels(of_loss.len() * 2 + 1)
             .x_label_formatter(&|at| item_at(&of_loss, *at).map(|cell| cell.rtt_ms.to_string()).unwrap_or_default())
             .y_label_formatter(&|mbit| format!("{mbit:.0}"))
             .label_style(("sans-serif", 13))
@@ -284,8 +286,9 @@ fn of(summaries: &Summaries, scenario: Scenario, cell: Cell) -> impl Iterator<It
         .map(|((_, _, contender), summary)| (*contender, summary))
 }
 
-fn last_index<T>(items: &[T]) -> f64 {
-    u32::try_from(items.len().saturating_sub(1)).map_or(0.0, f64::from)
+/// Returns an axis with a place for each item, and some room beside.
+fn positions<T>(items: &[T]) -> std::ops::Range<f64> {
+    -0.2..u32::try_from(items.len().saturating_sub(1)).map_or(0.0, f64::from) + 0.2
 }
 
 /// Returns the item at a position of an axis, if one is there.
