@@ -4,18 +4,18 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail, ensure};
 use bench_lab::{Lab, Outcome as LabOutcome, Report, Spec};
-use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 
 use crate::{
     contender::Contender,
     plan::{Args, expected},
     plot,
+    progress::Progress,
     store::{Conditions, Key, Outcome, Run, Store},
     summary::summaries,
     table, targets,
@@ -69,6 +69,7 @@ struct Campaign {
     bin: PathBuf,
     commit: String,
     real_time: bool,
+    late_max: Duration,
     /// Certificates, configurations, logs, single results.
     dir: TempDir,
 }
@@ -78,6 +79,7 @@ impl Campaign {
         let program = env::current_exe()?;
         let beside = program.parent().context("this program is nowhere")?.to_owned();
         let bin = args.bin.clone().unwrap_or(beside).canonicalize()?;
+        let late_max = Duration::try_from_secs_f64(args.late_max / 1e3).context("--late-max")?;
         let dir = tempfile::tempdir()?;
         let made = Command::new(bin.join("adit"))
             .args(["certs", "--dir"])
@@ -86,7 +88,7 @@ impl Campaign {
             .status()
             .with_context(|| format!("{} (`just bench-loss` builds it)", bin.join("adit").display()))?;
         ensure!(made.success(), "adit made no certificates");
-        Ok(Self { program, bin, commit: commit(), real_time: may_real_time(), dir })
+        Ok(Self { program, bin, commit: commit(), real_time: may_real_time(), late_max, dir })
     }
 
     fn make(&self, args: &Args, store: &mut Store) -> anyhow::Result<()> {
@@ -168,6 +170,7 @@ impl Campaign {
             seed: key.seed,
             congestion: key.contender.tcp().map(str::to_owned),
             time_limit: RUN_LIMIT,
+            late_max: self.late_max,
             ..Spec::new(key.cell.path().parse()?)
         };
         let near = format!(
@@ -228,61 +231,6 @@ fn conditions(report: &Report) -> Conditions {
         lost: both(|way| way.lost),
         overflowed: both(|way| way.overflowed),
         tcp: report.tcp.congestion_b.clone(),
-    }
-}
-
-/// How far it is, on a terminal as a bar and elsewhere as lines.
-#[derive(Debug)]
-struct Progress {
-    bar: ProgressBar,
-    start: Instant,
-    left: Duration,
-}
-
-impl Progress {
-    fn new(expected: Duration) -> Self {
-        let bar = ProgressBar::new(expected.as_secs());
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} % · {msg}") {
-            bar.set_style(style);
-        }
-        bar.tick();
-        Self { bar, start: Instant::now(), left: expected }
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    fn start(&self, key: Key, done: usize, all: usize) {
-        let Key { scenario, cell, contender, seed } = key;
-        let left = self.left.as_secs();
-        let what = format!(
-            "{}:{:02} left · {}/{all} {} {} {cell}, seed {seed}",
-            left / 60,
-            left % 60,
-            done + 1,
-            scenario.name(),
-            contender.name()
-        );
-        if self.bar.is_hidden() {
-            eprintln!("{what}");
-        }
-        self.bar.set_message(what);
-    }
-
-    fn finish(&mut self, expected: Duration) {
-        self.left = self.left.saturating_sub(expected);
-        self.bar.inc(expected.as_secs());
-    }
-
-    fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     backend,
-    programs::{Place, Program},
+    programs::{Place, Program, Side},
 };
 
 /// How often to look whether the client still runs.
@@ -36,7 +36,7 @@ async fn serve(place: &Place) -> anyhow::Result<()> {
 /// Starts the client, and again when it ends: some give up when their server is not there yet.
 async fn keep_client(place: &Place) -> anyhow::Result<()> {
     loop {
-        let Some(command) = place.client_command()? else { return std::future::pending().await };
+        let Some(command) = place.command(Side::Client)? else { return std::future::pending().await };
         let mut client = Program::start(command, &place.log("client"))?;
         while !client.ended() {
             sleep(LOOK_EVERY).await;

@@ -23,12 +23,12 @@
 //! 7. [`connection`] HTTP/1.1 from the load to an entry
 //! 8. [`small`] and [`bulk`] the two kinds of load
 //! 9. [`backend`] what answers
-//! 10. [`programs`] how each contender is started
-//! 10. [`far`] and [`near`] the two ends of a run
-//! 11. [`store`] the results, as JSON
-//! 12. [`summary`] results of several seeds as one
-//! 13. [`targets`], [`table`] and [`plot`] what is shown
-//! 14. [`plan`] and [`campaign`] one run after the other
+//! 10. [`programs`] and [`peers`] how each contender is started
+//! 11. [`far`] and [`near`] the two ends of a run
+//! 12. [`store`] the results, as JSON
+//! 13. [`summary`] results of several seeds as one
+//! 14. [`targets`], [`table`] and [`plot`] what is shown
+//! 15. [`plan`], [`progress`] and [`campaign`] one run after the other
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
@@ -43,6 +43,7 @@ mod small;
 mod bulk;
 mod backend;
 mod programs;
+mod peers;
 mod far;
 mod near;
 mod store;
@@ -51,6 +52,7 @@ mod targets;
 mod table;
 mod plot;
 mod plan;
+mod progress;
 mod campaign;
 
 use std::process::ExitCode;

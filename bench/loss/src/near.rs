@@ -18,7 +18,7 @@ use crate::{
     bulk::{self, Background, Downloaded},
     cell::Scenario,
     connection::Connection,
-    programs::{Place, Program},
+    programs::{Place, Program, Side},
     small::{self, Answers, Load},
 };
 
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 async fn measure(args: &Args) -> anyhow::Result<Measured> {
     let place = &args.place;
     let start = |command| Program::start(command, &place.log("server"));
-    let mut server = place.server_command()?.map(start).transpose()?;
+    let mut server = place.command(Side::Server)?.map(start).transpose()?;
     let entry = place.entry();
     until_ready(entry, server.as_mut()).await?;
     let load =

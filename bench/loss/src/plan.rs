@@ -44,6 +44,9 @@ pub(crate) struct Args {
     /// How often a run is tried that the lab throws away
     #[arg(long, default_value_t = 5)]
     pub(crate) attempts: u32,
+    /// The lab throws a run away when one packet in a hundred comes later than this, in milliseconds
+    #[arg(long, default_value_t = 1.0, value_name = "MS")]
+    pub(crate) late_max: f64,
     /// Where results and plots go; runs whose results are there are not made again
     /// [default: docs/bench, or a new temporary directory with --quick]
     #[arg(long)]

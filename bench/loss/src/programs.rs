@@ -1,6 +1,7 @@
 //! How each contender is started.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -39,6 +40,22 @@ pub(crate) struct Place {
     pub(crate) backend_port: u16,
 }
 
+/// One of the two programs of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
 /// A program that runs. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Program(Child);
@@ -72,112 +89,20 @@ impl Place {
         if self.contender.is_direct() { (self.backend, self.backend_port).into() } else { self.local_entry() }
     }
 
-    /// Returns how the tunnel's server is started, unless there is no tunnel.
-    pub(crate) fn server_command(&self) -> anyhow::Result<Option<Command>> {
-        let (entry, tunnel) = (self.local_entry(), self.tunnel());
-        let (entry_ip, entry_port) = (entry.ip(), entry.port());
-        let (server, port) = (tunnel.ip(), tunnel.port());
-        let command = match self.contender {
+    /// Returns how a side of the tunnel is started, unless there is no tunnel.
+    pub(crate) fn command(&self, side: Side) -> anyhow::Result<Option<Command>> {
+        Ok(Some(match self.contender {
             Contender::Direct | Contender::DirectBbr => return Ok(None),
-            Contender::Adit | Contender::AditCubic => {
-                let (tunnel_keys, certs) = (self.adit_congestion(), self.certs.display());
-                let config = self.write(
-                    "adit-server.toml",
-                    &format!(
-                        "[tunnel]\nlisten = \"{tunnel}\"\ncert = \"{certs}/server.pem\"\nkey = \"{certs}/server.key\"\n\
-                         client_ca = \"{certs}/ca.pem\"\n{tunnel_keys}[http]\nlisten = \"{entry}\"\n\
-                         [[ingress]]\ngroup = \"bench\"\n[groups.bench]\nclients = [\"client\"]\n"
-                    ),
-                )?;
-                self.adit("server", &config)
-            }
-            Contender::GrpcCubic | Contender::GrpcBbr => {
-                let mut command = self.baseline("server", "server");
-                command.arg("--client-ca").arg(self.certs.join("ca.pem"));
-                command.args(["--listen", &entry.to_string(), "--tunnel", &tunnel.to_string()]);
-                command
-            }
-            Contender::Rathole => {
-                let config = format!(
-                    "[server]\nbind_addr = \"{tunnel}\"\ndefault_token = \"bench\"\n\
-                     [server.services.web]\nbind_addr = \"{entry}\"\n"
-                );
-                let config = self.write("rathole-server.toml", &config)?;
-                command("rathole", ["--server".as_ref(), config.as_os_str()])
-            }
-            Contender::FrpTcp | Contender::FrpQuic => {
-                let config = format!(
-                    "bindAddr = \"{server}\"\nbindPort = {port}\nquicBindPort = {port}\nproxyBindAddr = \"{entry_ip}\"\n"
-                );
-                command("frps", ["-c".as_ref(), self.write("frps.toml", &config)?.as_os_str()])
-            }
-            Contender::Bore => {
-                let port = entry_port.to_string();
-                command("bore", ["server", "--min-port", &port, "--max-port", &port])
-            }
-            Contender::Wstunnel => command("wstunnel", ["server", &format!("wss://{tunnel}")]),
-            Contender::Chisel => {
-                command("chisel", ["server", "--reverse", "--host", &server.to_string(), "--port", &port.to_string()])
-            }
-        };
-        Ok(Some(command))
-    }
-
-    /// Returns how the tunnel's client is started, unless there is no tunnel.
-    pub(crate) fn client_command(&self) -> anyhow::Result<Option<Command>> {
-        let (entry, tunnel, upstream) = (self.local_entry(), self.tunnel(), self.upstream());
-        let (server, port) = (tunnel.ip(), tunnel.port());
-        let command = match self.contender {
-            Contender::Direct | Contender::DirectBbr => return Ok(None),
-            Contender::Adit | Contender::AditCubic => {
-                let (tunnel_keys, certs) = (self.adit_congestion(), self.certs.display());
-                let config = self.write(
-                    "adit-client.toml",
-                    &format!(
-                        "[tunnel]\nconnect = \"{tunnel}\"\nserver_name = \"localhost\"\nca = \"{certs}/ca.pem\"\n\
-                         cert = \"{certs}/client.pem\"\nkey = \"{certs}/client.key\"\ngroup = \"bench\"\n{tunnel_keys}\
-                         [[egress]]\nupstream = \"app\"\n[upstreams.app]\nservers = [\"http://{upstream}\"]\n"
-                    ),
-                )?;
-                self.adit("client", &config)
-            }
-            Contender::GrpcCubic | Contender::GrpcBbr => {
-                let mut command = self.baseline("client", "client");
-                command.arg("--ca").arg(self.certs.join("ca.pem"));
-                command.args(["--connect", &tunnel.to_string(), "--upstream", &upstream.to_string()]);
-                command
-            }
-            Contender::Rathole => {
-                let config = format!(
-                    "[client]\nremote_addr = \"{tunnel}\"\ndefault_token = \"bench\"\n\
-                     [client.services.web]\nlocal_addr = \"{upstream}\"\n"
-                );
-                let config = self.write("rathole-client.toml", &config)?;
-                command("rathole", ["--client".as_ref(), config.as_os_str()])
-            }
-            Contender::FrpTcp | Contender::FrpQuic => {
-                let protocol = if self.contender == Contender::FrpQuic { "quic" } else { "tcp" };
-                let config = format!(
-                    "serverAddr = \"{server}\"\nserverPort = {port}\ntransport.protocol = \"{protocol}\"\n\
-                     [[proxies]]\nname = \"web\"\ntype = \"tcp\"\nlocalIP = \"{}\"\nlocalPort = {}\nremotePort = {}\n",
-                    upstream.ip(),
-                    upstream.port(),
-                    entry.port(),
-                );
-                command("frpc", ["-c".as_ref(), self.write("frpc.toml", &config)?.as_os_str()])
-            }
-            Contender::Bore => {
-                let (upstream, entry) = (upstream.port().to_string(), entry.port().to_string());
-                command("bore", ["local", &upstream, "--to", &server.to_string(), "--port", &entry])
-            }
-            Contender::Wstunnel => {
-                command("wstunnel", ["client", "-R", &format!("tcp://{entry}:{upstream}"), &format!("wss://{tunnel}")])
-            }
-            Contender::Chisel => {
-                command("chisel", ["client", &format!("http://{tunnel}"), &format!("R:{entry}:{upstream}")])
-            }
-        };
-        Ok(Some(command))
+            Contender::Adit => self.adit(side, "")?,
+            Contender::AditCubic => self.adit(side, "congestion = \"cubic\"\n")?,
+            Contender::GrpcCubic | Contender::GrpcBbr => self.baseline(side),
+            Contender::Rathole => self.rathole(side)?,
+            Contender::FrpTcp => self.frp(side, "tcp")?,
+            Contender::FrpQuic => self.frp(side, "quic")?,
+            Contender::Bore => self.bore(side),
+            Contender::Wstunnel => self.wstunnel(side),
+            Contender::Chisel => self.chisel(side),
+        }))
     }
 
     /// Returns the file with the output of one of the programs.
@@ -185,50 +110,131 @@ impl Place {
         self.work.join(format!("{}-{side}.log", self.contender.name()))
     }
 
-    fn local_entry(&self) -> SocketAddr {
+    /// Where visitors reach the tunnel's server.
+    pub(crate) fn local_entry(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.entry_port).into()
     }
 
-    fn tunnel(&self) -> SocketAddr {
+    /// Where the tunnel's client reaches its server, across the path.
+    pub(crate) fn tunnel(&self) -> SocketAddr {
         (self.server, self.tunnel_port).into()
     }
 
-    fn upstream(&self) -> SocketAddr {
+    /// Where the tunnel's client reaches the backend.
+    pub(crate) fn upstream(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.backend_port).into()
     }
 
-    fn adit_congestion(&self) -> &'static str {
-        if self.contender == Contender::AditCubic { "congestion = \"cubic\"\n" } else { "" }
-    }
-
-    fn adit(&self, role: &str, config: &Path) -> Command {
-        let mut command = command(self.bin.join("adit"), [role.as_ref(), "-c".as_ref(), config.as_os_str()]);
-        command.env("RUST_LOG", "warn,access=off");
-        command
-    }
-
-    fn baseline(&self, role: &str, certificate: &str) -> Command {
-        let mut command = command(self.bin.join("baseline-grpc"), [role]);
-        command.arg("--cert").arg(self.certs.join(format!("{certificate}.pem")));
-        command.arg("--key").arg(self.certs.join(format!("{certificate}.key")));
-        if let Some(tcp) = self.contender.tcp() {
-            command.args(["--congestion", tcp]);
-        }
-        command
-    }
-
-    fn write(&self, name: &str, config: &str) -> anyhow::Result<PathBuf> {
+    /// Writes a configuration and returns where it is.
+    pub(crate) fn write(&self, name: &str, config: &str) -> anyhow::Result<PathBuf> {
         let path = self.work.join(name);
         fs::write(&path, config).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
     }
+
+    fn adit(&self, side: Side, more: &str) -> anyhow::Result<Command> {
+        let (entry, tunnel, upstream) = (self.local_entry(), self.tunnel(), self.upstream());
+        let (name, certs) = (side.name(), self.certs.display());
+        let both = format!("[tunnel]\ncert = \"{certs}/{name}.pem\"\nkey = \"{certs}/{name}.key\"\n{more}");
+        let config = match side {
+            Side::Server => format!(
+                "{both}listen = \"{tunnel}\"\nclient_ca = \"{certs}/ca.pem\"\n[http]\nlisten = \"{entry}\"\n\
+                 [[ingress]]\ngroup = \"bench\"\n[groups.bench]\nclients = [\"client\"]\n"
+            ),
+            Side::Client => format!(
+                "{both}connect = \"{tunnel}\"\nserver_name = \"localhost\"\nca = \"{certs}/ca.pem\"\n\
+                 group = \"bench\"\n[[egress]]\nupstream = \"app\"\n\
+                 [upstreams.app]\nservers = [\"http://{upstream}\"]\n"
+            ),
+        };
+        let config = self.write(&format!("adit-{name}.toml"), &config)?;
+        let mut command = command(self.bin.join("adit"), [name.as_ref(), "-c".as_ref(), config.as_os_str()]);
+        command.env("RUST_LOG", "warn,access=off");
+        Ok(command)
+    }
+
+    fn baseline(&self, side: Side) -> Command {
+        let mut command = command(self.bin.join("baseline-grpc"), [side.name()]);
+        command.arg("--cert").arg(self.certs.join(format!("{}.pem", side.name())));
+        command.arg("--key").arg(self.certs.join(format!("{}.key", side.name())));
+        if let Some(tcp) = self.contender.tcp() {
+            command.args(["--congestion", tcp]);
+        }
+        let (entry, tunnel, upstream) = (self.local_entry(), self.tunnel(), self.upstream());
+        match side {
+            Side::Server => {
+                command.arg("--client-ca").arg(self.certs.join("ca.pem"));
+                command.args(["--listen", &entry.to_string(), "--tunnel", &tunnel.to_string()]);
+            }
+            Side::Client => {
+                command.arg("--ca").arg(self.certs.join("ca.pem"));
+                command.args(["--connect", &tunnel.to_string(), "--upstream", &upstream.to_string()]);
+            }
+        }
+        command
+    }
 }
 
-fn command<I: AsRef<std::ffi::OsStr>>(
-    program: impl AsRef<std::ffi::OsStr>,
-    arguments: impl IntoIterator<Item = I>,
-) -> Command {
+/// Makes a command with its arguments.
+pub(crate) fn command<I: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = I>) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::*;
+
+    #[test]
+    fn both_sides_of_every_tunnel_have_a_command_of_a_program_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tunnels = 0;
+        for contender in Contender::value_variants() {
+            let place = Place {
+                contender: *contender,
+                bin: "/bin".into(),
+                certs: dir.path().into(),
+                work: dir.path().into(),
+                server: [10, 77, 0, 1].into(),
+                backend: [10, 77, 0, 2].into(),
+                entry_port: 1,
+                tunnel_port: 2,
+                backend_port: 3,
+            };
+            for side in [Side::Server, Side::Client] {
+                let Some(command) = place.command(side).unwrap() else {
+                    assert!(contender.is_direct());
+                    continue;
+                };
+                let program = Path::new(command.get_program()).file_name().unwrap().to_str().unwrap();
+                assert!(contender.programs().contains(&program), "{contender:?} {program}");
+                tunnels += 1;
+            }
+        }
+        assert_eq!(tunnels, 2 * 10);
+    }
+
+    #[test]
+    fn adit_takes_the_configuration_of_both_sides() {
+        let dir = tempfile::tempdir().unwrap();
+        adit::certs::write_all(dir.path(), &[], &[], false).unwrap();
+        let place = Place {
+            contender: Contender::Adit,
+            bin: "/bin".into(),
+            certs: dir.path().into(),
+            work: dir.path().into(),
+            server: [10, 77, 0, 1].into(),
+            backend: [10, 77, 0, 2].into(),
+            entry_port: 18080,
+            tunnel_port: 14433,
+            backend_port: 13000,
+        };
+        place.command(Side::Server).unwrap();
+        place.command(Side::Client).unwrap();
+        adit::config::server(&dir.path().join("adit-server.toml"), Path::new("/")).unwrap();
+        adit::config::client(&dir.path().join("adit-client.toml"), Path::new("/")).unwrap();
+    }
 }

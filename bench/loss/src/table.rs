@@ -11,6 +11,9 @@ use crate::{
     targets::{Target, Wanted},
 };
 
+/// How much of a failure fits beside the figures; all of it is in the results.
+const FAULT_CHARS: usize = 100;
+
 /// Returns tables of everything that was measured.
 pub(crate) fn results(summaries: &Summaries) -> String {
     let mut text = String::new();
@@ -121,7 +124,8 @@ fn row(scenario: Scenario, cell: Cell, contender: Contender, summary: &Summary) 
         let _ = write!(text, " ({})", summary.thrown_away);
     }
     if let Some(fault) = summary.faults.first() {
-        let _ = write!(text, "; {} FAILED: {fault}", summary.faults.len());
+        let short: String = fault.chars().take(FAULT_CHARS).collect();
+        let _ = write!(text, "; {} FAILED: {short}", summary.faults.len());
     }
     text
 }
