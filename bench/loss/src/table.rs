@@ -62,7 +62,7 @@ pub(crate) fn targets(targets: &[Target]) -> String {
         };
         let verdict = match target.distance() {
             _ if target.is_met() => "met".to_owned(),
-            distance if distance < 2.0 => format!("missed by {:.0} %", (distance - 1.0) * 100.0),
+            distance if distance < 2.0 => format!("missed by {:.1} %", (distance - 1.0) * 100.0),
             distance => format!("missed by {distance:.0} ×"),
         };
         let (what, unit) = (&target.what, target.unit);
@@ -173,6 +173,6 @@ mod tests {
     #[test]
     fn a_target_that_is_missed_shows_how_far() {
         let missed = targets::targets(&summaries([run(Contender::Adit, (20, 20), 1, 21.0, 81.9)].iter()));
-        assert!(targets(&missed).contains("missed by 60 %"), "{}", targets(&missed));
+        assert!(targets(&missed).contains("missed by 59.8 %"), "{}", targets(&missed));
     }
 }
