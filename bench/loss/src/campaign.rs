@@ -108,7 +108,11 @@ impl Campaign {
         for (done, key) in missing.iter().enumerate() {
             let expected = expected(key.scenario, seconds);
             if args.quick && progress.elapsed() + expected > QUICK_LIMIT {
-                progress.say(&format!("{} runs left out: two minutes are over", missing.len() - done));
+                progress.say(&format!(
+                    "two minutes are over: {} of {} runs left out",
+                    missing.len() - done,
+                    missing.len()
+                ));
                 break;
             }
             progress.start(*key, done, missing.len());
