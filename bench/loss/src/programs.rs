@@ -193,17 +193,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut tunnels = 0;
         for contender in Contender::value_variants() {
-            let place = Place {
-                contender: *contender,
-                bin: "/bin".into(),
-                certs: dir.path().into(),
-                work: dir.path().into(),
-                server: [10, 77, 0, 1].into(),
-                backend: [10, 77, 0, 2].into(),
-                entry_port: 1,
-                tunnel_port: 2,
-                backend_port: 3,
-            };
+            let place = place(*contender, dir.path());
             for side in [Side::Server, Side::Client] {
                 let Some(command) = place.command(side).unwrap() else {
                     assert!(contender.is_direct());
@@ -221,20 +211,26 @@ mod tests {
     fn adit_takes_the_configuration_of_both_sides() {
         let dir = tempfile::tempdir().unwrap();
         adit::certs::write_all(dir.path(), &[], &[], false).unwrap();
-        let place = Place {
-            contender: Contender::Adit,
+        for contender in [Contender::Adit, Contender::AditCubic] {
+            let place = place(contender, dir.path());
+            place.command(Side::Server).unwrap();
+            place.command(Side::Client).unwrap();
+            adit::config::server(&dir.path().join("adit-server.toml"), Path::new("/")).unwrap();
+            adit::config::client(&dir.path().join("adit-client.toml"), Path::new("/")).unwrap();
+        }
+    }
+
+    fn place(contender: Contender, dir: &Path) -> Place {
+        Place {
+            contender,
             bin: "/bin".into(),
-            certs: dir.path().into(),
-            work: dir.path().into(),
+            certs: dir.into(),
+            work: dir.into(),
             server: [10, 77, 0, 1].into(),
             backend: [10, 77, 0, 2].into(),
             entry_port: 18080,
             tunnel_port: 14433,
             backend_port: 13000,
-        };
-        place.command(Side::Server).unwrap();
-        place.command(Side::Client).unwrap();
-        adit::config::server(&dir.path().join("adit-server.toml"), Path::new("/")).unwrap();
-        adit::config::client(&dir.path().join("adit-client.toml"), Path::new("/")).unwrap();
+        }
     }
 }
