@@ -173,6 +173,6 @@ mod tests {
     #[test]
     fn a_target_that_is_missed_shows_how_far() {
         let missed = targets::targets(&summaries([run(Contender::Adit, (20, 20), 1, 21.0, 81.9)].iter()));
-        assert!(targets(&missed).contains("missed by 59.8 %"), "{}", targets(&missed));
+        assert!(targets(&missed).contains("missed by 60.0 %"), "{}", targets(&missed));
     }
 }
