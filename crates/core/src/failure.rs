@@ -71,11 +71,14 @@ pub enum Failure {
     /// The other end of the link broke the protocol.
     #[error("the peer broke the protocol")]
     Protocol,
+    /// The upstream speaks HTTP/2, and does not take extended CONNECT (RFC 8441).
+    #[error("the upstream cannot switch protocols over HTTP/2")]
+    UpstreamUnswitchable,
 }
 
 impl Failure {
     /// Every failure, in wire order.
-    pub const ALL: [Failure; 20] = [
+    pub const ALL: [Failure; 21] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::BodyTooLarge,
@@ -96,6 +99,7 @@ impl Failure {
         Self::Loop,
         Self::Cancelled,
         Self::Protocol,
+        Self::UpstreamUnswitchable,
     ];
 
     /// Returns the status of the response that tells a visitor of this failure (RFC 9110 §15).
@@ -118,6 +122,7 @@ impl Failure {
             Self::UpstreamReset => 502,
             Self::UpstreamProtocol => 502,
             Self::Protocol => 502,
+            Self::UpstreamUnswitchable => 502,
             Self::Overloaded => 503,
             Self::Draining => 503,
             Self::Timeout => 504,
@@ -148,6 +153,7 @@ impl Failure {
             Self::Loop => "loop",
             Self::Cancelled => "cancelled",
             Self::Protocol => "protocol",
+            Self::UpstreamUnswitchable => "upstream-unswitchable",
         }
     }
 
@@ -177,6 +183,7 @@ impl Failure {
             Self::Loop => 18,
             Self::Cancelled => 19,
             Self::Protocol => 20,
+            Self::UpstreamUnswitchable => 21,
         }
     }
 
@@ -209,6 +216,7 @@ impl Failure {
             Self::Loop => false,
             Self::Cancelled => false,
             Self::Protocol => false,
+            Self::UpstreamUnswitchable => false,
         }
     }
 }

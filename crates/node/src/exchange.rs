@@ -381,11 +381,11 @@ fn answer_from(
 
 /// What comes of a request where it is answered.
 #[derive(Debug)]
-pub enum Handled<B> {
+pub enum Handled<B, K> {
     /// A response.
     Response(Response<B>),
-    /// A connection for raw bytes, as CONNECT asks for.
-    Connected(TcpStream),
+    /// A connection for raw bytes, as CONNECT asks for, and what is kept as long as it is in use.
+    Connected(TcpStream, K),
 }
 
 /// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
@@ -396,7 +396,7 @@ pub enum Handled<B> {
 /// # Errors
 ///
 /// When no complete response went out; the peer has been told, unless it is what failed.
-pub async fn answer<H, F, B>(
+pub async fn answer<H, F, B, K>(
     mut send: SendStream,
     mut recv: RecvStream,
     limits: Limits,
@@ -405,7 +405,7 @@ pub async fn answer<H, F, B>(
 ) -> Result<(), Failure>
 where
     H: FnOnce(RequestHead, RecvBody) -> F,
-    F: Future<Output = Result<Handled<B>, Failure>>,
+    F: Future<Output = Result<Handled<B, K>, Failure>>,
     B: Body<Data = Bytes> + Unpin,
 {
     let head = match timeout_at(Instant::now() + REQUEST_HEAD_TIMEOUT, read_request(&mut recv, &limits)).await {
@@ -439,7 +439,11 @@ where
     };
     let mut response = match handled {
         Ok(Handled::Response(response)) => response,
-        Ok(Handled::Connected(connection)) => return connected(connection, send, rest, limits, record).await,
+        Ok(Handled::Connected(connection, kept)) => {
+            let ended = connected(connection, send, rest, limits, record).await;
+            drop(kept);
+            return ended;
+        }
         Err(failure) => return refuse(send, Outbox::new(limits), failure).await,
     };
     record.answered(response.status());
@@ -447,8 +451,11 @@ where
         // Nobody asked for it: RFC 9110 §15.2.2.
         let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::UpstreamProtocol).await };
         let connection = hyper::upgrade::on(&mut response);
-        send_response(response, &asked, Outbox::new(limits), &mut send).await?;
+        // The body is empty, and counts the connection as in flight as long as it is there.
+        let (head, body) = response.into_parts();
+        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, Outbox::new(limits), &mut send).await?;
         upgrade::splice_upgraded(connection, Raw::new(send, recv)).await;
+        drop(body);
         return Ok(());
     }
     let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));

@@ -26,7 +26,8 @@ pub struct Entry {
 ///
 /// There is one view of it from here on: whatever could be read in two ways is refused. `request_id` makes
 /// an id for a request that brought none worth keeping, `random` the ids of a trace for one that is in none. How
-/// long the asker waits, `remaining_ms`, is not known yet and 0.
+/// long the asker waits, `remaining_ms`, is not known yet and 0. What extended CONNECT asks for (RFC 8441 §4) comes as
+/// a GET with an [`Upgrade`] among its extensions.
 ///
 /// # Errors
 ///
@@ -51,7 +52,8 @@ pub fn from_visitor(
         // RFC 9110 §10.1.1
         headers.remove(header::EXPECT);
     }
-    let upgrade = upgrade(&parts.method, parts.version, &headers, body)?;
+    let extended = parts.extensions.get::<Upgrade>().copied();
+    let upgrade = extended.map_or_else(|| upgrade(&parts.method, parts.version, &headers, body), |it| Ok(Some(it)))?;
     headers.remove(header::HOST);
     headers::strip_hop_by_hop(&mut headers);
     // Only adit says this, and what adit adds comes after what a visitor could nominate away.
@@ -84,7 +86,8 @@ fn upgrade(method: &Method, version: Version, headers: &HeaderMap, body: BodyKin
         // RFC 9110 §9.3.6: a body has no meaning, and what follows is not HTTP.
         return if body == BodyKind::None { Ok(Some(Upgrade::Connect)) } else { Err(Failure::BadRequest) };
     }
-    let switchable = version == Version::HTTP_11 && body == BodyKind::None;
+    // RFC 6455 §4.1: it is a GET.
+    let switchable = *method == Method::GET && version == Version::HTTP_11 && body == BodyKind::None;
     Ok(switchable.then(|| headers::requested_upgrade(headers)).flatten())
 }
 

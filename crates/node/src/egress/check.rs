@@ -52,6 +52,7 @@ async fn ask(server: &Server, address: &Address) -> Result<(), CheckError> {
     };
     let answered = asked.map_err(|error| match error {
         NotSent::Malformed => CheckError::Broken(adit_core::failure::Failure::BadRequest),
+        NotSent::Unswitchable => CheckError::Broken(adit_core::failure::Failure::UpstreamUnswitchable),
         NotSent::Unsent(_, error) => CheckError::Server(error),
         NotSent::Lost { error, .. } => CheckError::Broken(connection::failure(&error)),
     })?;

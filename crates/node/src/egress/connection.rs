@@ -23,9 +23,10 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::watch,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{
     forgiving::Forgiving,
@@ -50,6 +51,12 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long a server may refuse an upload over HTTP/2 before its body is asked for: hyper keeps the 100 that says so
 /// to itself.
 const H2_CONTINUE_TIMEOUT: Duration = Duration::from_millis(100);
+/// How many streams may be opened before the server has said how many: a number that no server says, because hyper
+/// tells what the server's settings are and not that they have come.
+const H2_STREAMS_UNTIL_SETTINGS: usize = 97;
+
+/// When to look for the settings, which come first and wake nobody; then after twice as long, and so on.
+const H2_SETTINGS_LOOK_AFTER: Duration = Duration::from_millis(2);
 
 /// The right to send requests on a connection.
 #[derive(Debug)]
@@ -57,7 +64,15 @@ pub enum Sender {
     /// One request at a time.
     Http1(http1::SendRequest<RequestBody>),
     /// As many as the server allows.
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(Http2),
+}
+
+/// The right to send requests on an HTTP/2 connection, to be shared.
+#[derive(Clone, Debug)]
+pub struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    /// Whether the server takes extended CONNECT; `None` until its settings have come.
+    extended_connect: watch::Receiver<Option<bool>>,
 }
 
 /// The future that drives a connection; it ends when the connection does.
@@ -77,8 +92,16 @@ pub struct Connector {
 enum Speech {
     Http1,
     H2c,
-    /// TLS with this name in the certificate, and then what ALPN says.
-    Tls(Arc<ClientConfig>, ServerName<'static>),
+    Tls(Tls),
+}
+
+/// TLS with this name in the certificate, and then what ALPN says.
+#[derive(Debug)]
+struct Tls {
+    name: ServerName<'static>,
+    any: Arc<ClientConfig>,
+    /// For what the server does not do over HTTP/2.
+    http1: Arc<ClientConfig>,
 }
 
 /// Why there is no connection.
@@ -133,8 +156,8 @@ impl Connector {
         let speech = match (url.protocol, server_name) {
             (Protocol::Http1, _) => Speech::Http1,
             (Protocol::H2c, _) => Speech::H2c,
-            (Protocol::Https, Some(name)) => Speech::Tls(Arc::clone(tls), name.clone()),
-            (Protocol::Https, None) => Speech::Tls(Arc::clone(tls), ServerName::try_from(url.address.host.clone())?),
+            (Protocol::Https, Some(name)) => Speech::Tls(Tls::new(tls, name.clone())),
+            (Protocol::Https, None) => Speech::Tls(Tls::new(tls, ServerName::try_from(url.address.host.clone())?)),
         };
         let dialer = Dialer::new(url.address.clone(), resolve_interval);
         Ok(Self { url, dialer, speech, title_case_headers })
@@ -167,9 +190,8 @@ impl Connector {
         let connected = match &self.speech {
             Speech::Http1 => http1(tcp, self.title_case_headers).await,
             Speech::H2c => http2(tcp).await,
-            Speech::Tls(tls, name) => {
-                let tls = TlsConnector::from(Arc::clone(tls)).connect(name.clone(), tcp).await;
-                let tls = tls.map_err(ConnectError::Tls)?;
+            Speech::Tls(tls) => {
+                let tls = tls.connect(&tls.any, tcp).await?;
                 if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
                     http2(tls).await
                 } else {
@@ -178,6 +200,42 @@ impl Connector {
             }
         };
         connected.map_err(ConnectError::Http)
+    }
+
+    /// Returns whether a server that speaks HTTP/2 may speak HTTP/1.1 as well.
+    pub fn offers_http1(&self) -> bool {
+        match self.speech {
+            Speech::Http1 => true,
+            Speech::H2c => false,
+            Speech::Tls(_) => true,
+        }
+    }
+
+    /// Connects for HTTP/1.1, where it is offered.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the server.
+    pub async fn connect_http1(&self) -> Result<(Sender, Driver), ConnectError> {
+        let tcp = self.connect_tcp().await?;
+        let connected = match &self.speech {
+            Speech::Http1 | Speech::H2c => http1(tcp, self.title_case_headers).await,
+            Speech::Tls(tls) => http1(tls.connect(&tls.http1, tcp).await?, self.title_case_headers).await,
+        };
+        connected.map_err(ConnectError::Http)
+    }
+}
+
+impl Tls {
+    fn new(tls: &Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        let mut http1 = ClientConfig::clone(tls);
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { name, any: Arc::clone(tls), http1: Arc::new(http1) }
+    }
+
+    async fn connect(&self, tls: &Arc<ClientConfig>, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let connected = TlsConnector::from(Arc::clone(tls)).connect(self.name.clone(), tcp).await;
+        connected.map_err(ConnectError::Tls)
     }
 }
 
@@ -208,14 +266,29 @@ where
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_header_list_size(H2_HEAD_BYTES_MAX)
         .keep_alive_interval(H2_KEEP_ALIVE)
+        .initial_max_send_streams(H2_STREAMS_UNTIL_SETTINGS)
         .handshake(TokioIo::new(io))
         .await?;
+    let (announce, extended_connect) = watch::channel(None);
     let driver = async move {
-        if let Err(error) = connection.await {
+        let mut connection = pin!(connection);
+        let mut look_after = H2_SETTINGS_LOOK_AFTER;
+        let ended = loop {
+            if let Ok(ended) = timeout(look_after, connection.as_mut()).await {
+                break ended;
+            }
+            look_after *= 2;
+            let extended = connection.is_extended_connect_protocol_enabled();
+            if extended || connection.current_max_send_streams() != H2_STREAMS_UNTIL_SETTINGS {
+                announce.send_replace(Some(extended));
+                break connection.await;
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "upstream connection ended");
         }
     };
-    Ok((Sender::Http2(sender), Box::pin(driver)))
+    Ok((Sender::Http2(Http2 { sender, extended_connect }), Box::pin(driver)))
 }
 
 /// What came of a try to send a request.
@@ -234,9 +307,9 @@ impl Sender {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let result = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => {
+            Self::Http2(http2) => {
                 let wanted = request.body().wanted();
-                let mut sent = pin!(sender.try_send_request(request));
+                let mut sent = pin!(http2.sender.try_send_request(request));
                 match wanted {
                     None => sent.await,
                     Some(wanted) => match timeout(H2_CONTINUE_TIMEOUT, &mut sent).await {
@@ -260,11 +333,22 @@ impl Sender {
         }
     }
 
+    /// Returns whether a request to switch protocols can be sent, once that is known. Cancel-safe.
+    pub async fn can_switch(&mut self) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(http2) => {
+                let announced = http2.extended_connect.wait_for(Option::is_some).await;
+                announced.is_ok_and(|announced| *announced == Some(true))
+            }
+        }
+    }
+
     /// Returns whether a request can be sent at once.
     pub fn is_ready(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready(),
-            Self::Http2(sender) => sender.is_ready(),
+            Self::Http2(http2) => http2.sender.is_ready(),
         }
     }
 
@@ -272,7 +356,7 @@ impl Sender {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_closed(),
-            Self::Http2(sender) => sender.is_closed(),
+            Self::Http2(http2) => http2.is_closed(),
         }
     }
 
@@ -284,8 +368,15 @@ impl Sender {
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
         match self {
             Self::Http1(sender) => sender.poll_ready(cx),
-            Self::Http2(sender) => sender.poll_ready(cx),
+            Self::Http2(http2) => http2.sender.poll_ready(cx),
         }
+    }
+}
+
+impl Http2 {
+    /// Returns whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 }
 

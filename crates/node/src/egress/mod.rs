@@ -2,18 +2,20 @@
 //!
 //! Lowest first; a file uses only what stands above it:
 //!
-//! 1. [`request`] a request on its way to a server
-//! 2. [`tcp`] a name → a TCP connection
-//! 3. [`forgiving`] a connection whose writes may fail without a word
-//! 4. [`connection`] one HTTP connection
-//! 5. [`pool`] the connections that are kept
-//! 6. [`standing`] how a server is doing
-//! 7. [`server`] one server
-//! 8. [`response`] the body that comes back, and the connection it comes from
-//! 9. [`check`] asks a server how it is
-//! 10. [`upstream`] several servers and the choice between them
-//! 11. [`service`] rule → upstream
+//! 1. [`websocket`] the handshake of each version of HTTP
+//! 2. [`request`] a request on its way to a server
+//! 3. [`tcp`] a name → a TCP connection
+//! 4. [`forgiving`] a connection whose writes may fail without a word
+//! 5. [`connection`] one HTTP connection
+//! 6. [`pool`] the connections that are kept
+//! 7. [`standing`] how a server is doing
+//! 8. [`server`] one server
+//! 9. [`response`] the body that comes back, and the connection it comes from
+//! 10. [`check`] asks a server how it is
+//! 11. [`upstream`] several servers and the choice between them
+//! 12. [`service`] rule → upstream
 
+pub mod websocket;
 pub mod request;
 pub mod tcp;
 pub mod forgiving;

@@ -2,10 +2,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use hyper::client::conn::http2;
 use tokio::time::Instant;
 
-use super::{connection::Sender, request::RequestBody};
+use super::connection::{Http2, Sender};
 
 /// The connections to a server that wait for requests.
 #[derive(Debug)]
@@ -13,7 +12,7 @@ pub struct Pool {
     /// HTTP/1.1 connections that nobody uses, the most recently used last.
     idle: VecDeque<Idle>,
     /// The one HTTP/2 connection, shared by all who use it.
-    shared: Option<http2::SendRequest<RequestBody>>,
+    shared: Option<Http2>,
     idle_timeout: Duration,
     idle_connections_max: usize,
 }
@@ -56,7 +55,7 @@ impl Pool {
     pub fn add(&mut self, sender: &Sender) {
         match sender {
             Sender::Http1(_) => {}
-            Sender::Http2(sender) => self.shared = Some(sender.clone()),
+            Sender::Http2(http2) => self.shared = Some(http2.clone()),
         }
     }
 

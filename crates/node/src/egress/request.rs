@@ -16,12 +16,14 @@ use adit_core::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, StatusCode, Uri, Version, header,
+    HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     uri::{self, PathAndQuery, Scheme},
 };
 use http_body::{Body, Frame, SizeHint};
+use hyper::ext::Protocol as ConnectProtocol;
 use tokio::{sync::Notify, time::Instant};
 
+use super::websocket::Handshake;
 use crate::{
     body::RecvBody,
     settings::{Protocol, ServerUrl},
@@ -35,15 +37,15 @@ pub struct Address {
     /// What the visitor asked for; the server itself where that is nothing.
     authority: Option<HeaderValue>,
     target: PathAndQuery,
-    /// What the connection is to be switched to, in HTTP/1.1; over HTTP/2 it is a plain request.
-    upgrade: Option<Upgrade>,
+    /// Where the connection is to be switched to WebSocket.
+    handshake: Option<Handshake>,
     came_over_http2: bool,
 }
 
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target, upgrade: None, came_over_http2: false }
+        Self { authority: None, target, handshake: None, came_over_http2: false }
     }
 
     /// Takes a head apart.
@@ -66,7 +68,24 @@ impl Address {
             });
         }
         let came_over_http2 = head.version == Version::HTTP_2;
-        Ok((Self { authority, target: head.target, upgrade: head.upgrade, came_over_http2 }, request))
+        let websocket = head.upgrade == Some(Upgrade::WebSocket);
+        let handshake = websocket.then(|| Handshake::of(request.headers_mut(), head.version));
+        Ok((Self { authority, target: head.target, handshake, came_over_http2 }, request))
+    }
+
+    /// Returns whether the request asks to switch protocols.
+    pub fn asks_to_switch(&self) -> bool {
+        self.handshake.is_some()
+    }
+
+    /// Makes of the answer to a request that asked to switch what it would be over HTTP/1.1.
+    ///
+    /// # Errors
+    ///
+    /// When it is no answer to what was asked.
+    pub fn answered<B>(&self, response: &mut Response<B>, http2: bool) -> Result<(), Failure> {
+        let version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+        self.handshake.as_ref().map_or(Ok(()), |handshake| handshake.answered(response, version))
     }
 
     /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
@@ -82,8 +101,19 @@ impl Address {
         let mut parts = uri::Parts::default();
         parts.path_and_query = Some(self.target.clone());
         if http2 {
-            for name in [header::HOST, header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
+            for name in [
+                header::HOST,
+                header::CONNECTION,
+                header::UPGRADE,
+                header::TRANSFER_ENCODING,
+                header::SEC_WEBSOCKET_KEY,
+            ] {
                 request.headers_mut().remove(name);
+            }
+            if self.handshake.is_some() {
+                // RFC 8441 §5.
+                *request.method_mut() = Method::CONNECT;
+                request.extensions_mut().insert(ConnectProtocol::from_static("websocket"));
             }
             parts.scheme = Some(if url.protocol == Protocol::Https { Scheme::HTTPS } else { Scheme::HTTP });
             parts.authority = Some(authority.as_bytes().try_into()?);
@@ -91,8 +121,11 @@ impl Address {
             request.headers_mut().insert(header::HOST, authority);
             headers::join_cookies(request.headers_mut());
             self.frame(request);
-            if let Some(upgrade) = self.upgrade {
-                headers::set_upgrade(request.headers_mut(), upgrade);
+            if let Some(handshake) = &self.handshake {
+                // The last try may have been over HTTP/2.
+                *request.method_mut() = Method::GET;
+                headers::set_upgrade(request.headers_mut(), Upgrade::WebSocket);
+                handshake.write(request.headers_mut());
             }
         }
         *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };

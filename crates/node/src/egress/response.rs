@@ -7,6 +7,7 @@ use std::{
 
 use adit_core::failure::Failure;
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -18,7 +19,7 @@ use super::{
 /// The body of a response, and with it the connection that it comes from.
 ///
 /// At its end the connection is given back; dropped before that, the connection is closed. Until then the
-/// request counts as in flight.
+/// request counts as in flight; a connection that was switched does as long as this is not dropped.
 #[derive(Debug)]
 pub struct UpstreamBody {
     body: Incoming,
@@ -26,9 +27,9 @@ pub struct UpstreamBody {
 }
 
 impl UpstreamBody {
-    /// Takes over a body and where it comes from.
-    pub fn new(body: Incoming, sender: Sender, in_flight: InFlight) -> Self {
-        let ended = body.is_end_stream();
+    /// Takes over the body of a response and where it comes from.
+    pub fn new(body: Incoming, status: StatusCode, sender: Sender, in_flight: InFlight) -> Self {
+        let ended = body.is_end_stream() && status != StatusCode::SWITCHING_PROTOCOLS;
         let mut this = Self { body, lease: Some((sender, in_flight)) };
         if ended {
             this.give_back();

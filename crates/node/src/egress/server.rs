@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    connection::{self, ConnectError, Connector, Sender, Sent},
+    connection::{self, ConnectError, Connector, Driver, Sender, Sent},
     pool::Pool,
     request::{Address, RequestBody, Upload},
     standing::Standing,
@@ -70,7 +70,7 @@ pub struct Answered {
 pub enum NotAnswered {
     /// Nothing of the request went out: here it is again.
     Unsent(Box<Request<RequestBody>>, ServerError),
-    /// The request may have had an effect.
+    /// The request may have had an effect, or it is no use trying again.
     Lost(Failure),
 }
 
@@ -149,6 +149,7 @@ impl Server {
                 Ok(answered)
             }
             Err(NotSent::Malformed) => Err(NotAnswered::Lost(Failure::BadRequest)),
+            Err(NotSent::Unswitchable) => Err(NotAnswered::Lost(Failure::UpstreamUnswitchable)),
             Err(NotSent::Unsent(request, error)) => {
                 self.failed(attempt, &error);
                 Err(NotAnswered::Unsent(request, error))
@@ -180,10 +181,19 @@ impl Server {
         reuse: Reuse,
     ) -> Result<Answered, NotSent> {
         loop {
-            let (mut sender, reused) = match self.checkout(reuse).await {
+            let (mut sender, mut reused) = match self.checkout(reuse).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
             };
+            if address.asks_to_switch() && !self.can_switch(&mut sender).await {
+                if !self.connector.offers_http1() {
+                    return Err(NotSent::Unswitchable);
+                }
+                (sender, reused) = match self.connect_with(self.connector.connect_http1()).await {
+                    Ok(sender) => (sender, false),
+                    Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
+                };
+            }
             address.write(&mut request, self.url(), sender.is_http2()).map_err(|_| NotSent::Malformed)?;
             let sent_at = Instant::now();
             match sender.send(request).await {
@@ -230,16 +240,27 @@ impl Server {
         if let Some(sender) = kept {
             return Ok((sender, true));
         }
-        // Boxed: with TLS in it, it would make the future of every exchange many times as large.
-        let connected = timeout(self.connect_timeout, Box::pin(self.connector.connect())).await;
-        let (sender, driver) = connected.map_err(|_| ConnectError::Late(self.connect_timeout))??;
-        {
-            let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
-            while drivers.try_join_next().is_some() {}
-            drivers.spawn(driver);
-        }
+        let sender = self.connect_with(self.connector.connect()).await?;
         self.lock_pool().add(&sender);
         Ok((sender, false))
+    }
+
+    async fn connect_with(
+        &self,
+        connect: impl Future<Output = Result<(Sender, Driver), ConnectError>>,
+    ) -> Result<Sender, ConnectError> {
+        // Boxed: with TLS in it, it would make the future of every exchange many times as large.
+        let connected = timeout(self.connect_timeout, Box::pin(connect)).await;
+        let (sender, driver) = connected.map_err(|_| ConnectError::Late(self.connect_timeout))??;
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(driver);
+        Ok(sender)
+    }
+
+    /// Returns whether a connection can be switched: one over HTTP/2 only where the server has said so.
+    async fn can_switch(&self, sender: &mut Sender) -> bool {
+        timeout(self.connect_timeout, sender.can_switch()).await.unwrap_or(false)
     }
 
     fn failed(&self, attempt: Attempt, error: &ServerError) {
@@ -268,6 +289,8 @@ impl Server {
 pub enum NotSent {
     /// The request cannot be written.
     Malformed,
+    /// It asks to switch protocols, and the server cannot.
+    Unswitchable,
     /// Nothing of the request went out: here it is again.
     Unsent(Box<Request<RequestBody>>, ServerError),
     /// The connection broke after that.

@@ -17,7 +17,10 @@ use arc_swap::ArcSwap;
 use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
-use super::upstream::{Upstream, UpstreamBody, UpstreamError};
+use super::{
+    server::InFlight,
+    upstream::{Upstream, UpstreamBody, UpstreamError},
+};
 use crate::{
     body::RecvBody,
     exchange::Handled,
@@ -153,14 +156,15 @@ impl Egress {
         mut head: RequestHead,
         body: RecvBody,
         origin: Origin<'_>,
-    ) -> Result<Handled<UpstreamBody>, Failure> {
+    ) -> Result<Handled<UpstreamBody, InFlight>, Failure> {
         let route = self.route(&head, &origin)?;
         self.mark(&mut head, origin)?;
         let options = &route.rule.options;
         if head.upgrade == Some(Upgrade::Connect) {
             // A rule for requests is no permission for whatever else the upstream understands.
             return if options.connect {
-                Ok(Handled::Connected(route.upstream.connect().await?))
+                let (connection, in_flight) = route.upstream.connect().await?;
+                Ok(Handled::Connected(connection, in_flight))
             } else {
                 Err(Failure::NoRoute)
             };

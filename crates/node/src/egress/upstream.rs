@@ -20,7 +20,7 @@ use super::{
     connection::{self, Connector},
     pool::Pool,
     request::{Address, RequestBody},
-    server::{NotAnswered, Server},
+    server::{Answered, InFlight, NotAnswered, Server},
 };
 use crate::settings::{ServerUrl, UpstreamSettings};
 
@@ -148,9 +148,10 @@ impl Upstream {
         while let Some((index, server, attempt)) = self.choose(&tried) {
             let in_flight = server.enter();
             match server.send(&address, request, upload.as_deref(), attempt).await {
-                Ok(answered) => {
-                    let sender = answered.sender;
-                    return Ok(answered.response.map(|body| UpstreamBody::new(body, sender, in_flight)));
+                Ok(Answered { mut response, sender, .. }) => {
+                    address.answered(&mut response, sender.is_http2())?;
+                    let status = response.status();
+                    return Ok(response.map(|body| UpstreamBody::new(body, status, sender, in_flight)));
                 }
                 Err(NotAnswered::Lost(failure)) => return Err(failure),
                 Err(NotAnswered::Unsent(returned, error)) => {
@@ -163,18 +164,20 @@ impl Upstream {
         Err(failure)
     }
 
-    /// Connects to one of the servers for raw bytes, each tried at most once.
+    /// Connects to one of the servers for raw bytes, each tried at most once. Returns with the connection what counts
+    /// it as in flight.
     ///
     /// # Errors
     ///
     /// What stands between us and the last server tried.
-    pub async fn connect(&self) -> Result<TcpStream, Failure> {
+    pub async fn connect(&self) -> Result<(TcpStream, InFlight), Failure> {
         let mut failure = Failure::UpstreamRefused;
         // Grows only where servers fail.
         let mut tried = Vec::new();
         while let Some((index, server, attempt)) = self.choose(&tried) {
+            let in_flight = server.enter();
             match server.connect(attempt).await {
-                Ok(tcp) => return Ok(tcp),
+                Ok(tcp) => return Ok((tcp, in_flight)),
                 Err(refused) => failure = refused,
             }
             tried.push(index);

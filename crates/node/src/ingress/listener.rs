@@ -175,6 +175,7 @@ fn builder(ingress: &Ingress) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(limits.head_list_bytes_max()).unwrap_or(u32::MAX))
         .max_concurrent_streams(H2_STREAMS_MAX)
+        .enable_connect_protocol()
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(Duration::from_secs(20));

@@ -4,4 +4,5 @@ pub mod listener;
 pub mod refusal;
 pub mod replay;
 pub mod intake;
+pub mod switch;
 pub mod service;

@@ -31,6 +31,7 @@ use super::{
     intake::{Intake, Progress, Rest},
     refusal,
     replay::Replay,
+    switch,
 };
 use crate::{
     access::{Record, Recorder, Way},
@@ -133,13 +134,17 @@ impl Ingress {
         let mut record = self.recorder.begin();
         let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
-        let (parts, visitor_body) = request.into_parts();
+        let (mut parts, visitor_body) = request.into_parts();
+        let version = parts.version;
+        let extended = switch::from_extended_connect(&mut parts);
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
         let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
         let intake = Intake::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.rest));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
-        let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
+        let head =
+            extended.and_then(|()| head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes));
+        let head = match head {
             Ok(head) => head,
             Err(failure) => {
                 if let Some((method, uri)) = seen {
@@ -155,9 +160,13 @@ impl Ingress {
         match self.exchange(&rules, head, intake, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
-                if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
-                    headers::set_upgrade(response.headers_mut(), upgrade);
-                    self.switched.start(connection, raw, permit);
+                if let Some(upgrade) = upgrade {
+                    if let Err(failure) = switch::worded(&mut response, upgrade, version) {
+                        return refuse(failure, &asked, request_id, false, record);
+                    }
+                    if let Some((raw, permit)) = response.body_mut().take_raw() {
+                        self.switched.start(connection, raw, permit);
+                    }
                 }
                 if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
                     // Whether the visitor sends it nevertheless nobody knows: RFC 9110 §10.1.1.
