@@ -26,6 +26,10 @@ run-client *args: certs
 test *args:
     cargo test --workspace {{args}}
 
+# The conformance matrix: runs every cell and writes docs/conformance.md
+conformance *args:
+    ADIT_BLESS=1 cargo test --package adit-tests --test conformance {{args}}
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}

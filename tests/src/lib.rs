@@ -16,7 +16,7 @@
 //!
 //! 1. [`wait`] waits that end
 //! 2. [`body`] bodies in any shape
-//! 3. [`message`] reading what has arrived
+//! 3. [`message`] versions of HTTP, and reading what has arrived
 //! 4. [`trust`] certificates in memory
 //! 5. [`upstream`] a server whose behaviour the test decides
 //! 6. [`visitor`] HTTP clients, well-behaved and not
@@ -24,6 +24,7 @@
 //! 8. [`node`] running servers and clients
 //! 9. [`peer`] the other end of a link, byte by byte
 //! 10. [`tunnel`] all of them put together, in either direction
+//! 11. [`conformance`] rows and cells of the conformance matrix
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
 
@@ -37,8 +38,11 @@ pub mod settings;
 pub mod node;
 pub mod peer;
 pub mod tunnel;
+pub mod conformance;
 
 pub use self::{
+    conformance::{Cell, Scope},
+    message::Http,
     tunnel::{Direction, Tunnel},
     upstream::Upstream,
     visitor::Visitor,

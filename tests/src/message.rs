@@ -1,4 +1,4 @@
-//! Reading what has arrived: whole messages, or chunk by chunk.
+//! Versions of HTTP, and reading what has arrived: whole messages, or chunk by chunk.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -6,6 +6,15 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use crate::wait::within;
+
+/// A version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
 
 /// A message that has arrived in full.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 mod call;
 mod counts;
 mod serve;
+mod switch;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+pub use self::switch::Connection;
 use self::{call::by_hand, serve::serve};
 pub use self::{
     call::{Call, Calls},
@@ -41,7 +43,8 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Makes a server that answers every request with what `answer` returns, over HTTP/1.1 and h2c.
+    /// Makes a server that answers every request with what `answer` returns, over HTTP/1.1 and h2c, where it takes
+    /// extended CONNECT.
     pub fn answering<H, F>(answer: H) -> Self
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
@@ -57,6 +60,19 @@ impl Upstream {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         Self::start(|tcp, counts| serve(tcp, Some(tls), answer, counts))
+    }
+
+    /// Makes a server that switches every request for a WebSocket, over HTTP/1.1 and h2c, and then does with the
+    /// connection what `converse` does. It answers other requests with what `answer` returns.
+    pub fn switching<H, F, C, G>(answer: H, converse: C) -> Self
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+        C: Fn(Connection) -> G + Clone + Send + 'static,
+        G: Future<Output = ()> + Send + 'static,
+    {
+        let answer = move |request| switch::switch(request, answer.clone(), converse.clone());
+        Self::start(|tcp, counts| serve(tcp, None, answer, counts))
     }
 
     /// Makes a server that sends every body back as it comes in.

@@ -1,6 +1,7 @@
 //! HTTP clients: one that keeps to the rules, and one that sends what it is told.
 
 pub mod raw;
+pub mod websocket;
 
 use std::{
     net::{Shutdown, SocketAddr},

@@ -1,0 +1,274 @@
+//! Switches of protocol: WebSocket between all versions, CONNECT, and what is never switched to.
+
+use adit_tests::{
+    Cell, Http, Tunnel, Upstream,
+    body::{empty, full, noise},
+    conformance, eventually,
+    settings::{everything_to, pattern},
+    upstream::{self, Connection, response},
+    visitor::{
+        raw::Raw,
+        websocket::{self, WebSocket},
+    },
+};
+use http::{Method, Version};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy, split},
+    net::TcpStream,
+};
+
+conformance! { "Upgrades":
+    a_websocket_is_switched_to_as_each_version_words_it,
+    bytes_go_both_ways_after_a_switch,
+    one_way_may_end_before_the_other,
+    a_visitor_that_hangs_up_hangs_up_on_the_upstream,
+    an_upstream_that_hangs_up_hangs_up_on_the_visitor,
+    a_switched_connection_that_is_not_read_stops_its_writer,
+    an_upstream_may_decline_a_websocket,
+    an_upstream_that_declines_with_success_has_not_switched [h1 to h1] [h2 to h1],
+    bytes_after_a_declined_upgrade_are_the_next_request [h1 to any],
+    bytes_before_the_switch_do_not_reach_the_upstream [h1 to any],
+    an_upstream_that_does_not_take_extended_connect_is_named [any to h2],
+    an_upgrade_to_h2c_is_a_plain_request [h1 to any],
+    connect_goes_where_a_rule_lets_it,
+    connect_is_refused_where_no_rule_lets_it,
+    an_unknown_protocol_of_extended_connect_is_refused [h2 to any],
+}
+
+/// Says everything again until it has heard it all, and then says goodbye.
+async fn parrot(connection: Connection) {
+    let (mut read, mut write) = split(connection);
+    // What breaks, the visitor sees.
+    let _ = copy(&mut read, &mut write).await;
+    let _ = write.write_all(b"goodbye").await;
+    let _ = write.shutdown().await;
+}
+
+async fn switched(cell: Cell, tunnel: &Tunnel) -> WebSocket {
+    websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await.switched(cell.visitor).await
+}
+
+async fn a_websocket_is_switched_to_as_each_version_words_it(cell: Cell) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let tunnel = cell.tunnel(&upstream).await;
+    let fields = [("sec-websocket-protocol", "chat, superchat"), ("origin", "http://app.test")];
+    let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat?room=1", &fields).await;
+    asked.switched(cell.visitor).await;
+    let seen = upstream.saw().last();
+    assert_eq!(seen.uri.path_and_query().map(|target| target.as_str()), Some("/chat?room=1"));
+    for (name, value) in [("sec-websocket-protocol", "chat, superchat"), ("sec-websocket-version", "13")] {
+        assert_eq!(seen.values(name), [value]);
+    }
+    match cell.upstream {
+        Http::Http1 => {
+            assert_eq!((&seen.method, seen.version), (&Method::GET, Version::HTTP_11));
+            assert_eq!(seen.values("sec-websocket-key").len(), 1);
+            assert_eq!((seen.values("upgrade"), seen.values("connection")), (vec!["websocket"], vec!["upgrade"]));
+        }
+        Http::Http2 => {
+            assert_eq!((&seen.method, seen.version), (&Method::CONNECT, Version::HTTP_2));
+            for name in ["sec-websocket-key", "upgrade", "connection"] {
+                assert_eq!(seen.values(name), [""; 0], "{name}");
+            }
+        }
+    }
+}
+
+async fn bytes_go_both_ways_after_a_switch(cell: Cell) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = switched(cell, &tunnel).await;
+    for number in 0..100 {
+        let message = format!("message {number}\0");
+        visitor.send(&message).await;
+        visitor.expect(message).await;
+    }
+}
+
+async fn one_way_may_end_before_the_other(cell: Cell) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = switched(cell, &tunnel).await;
+    visitor.send("last words ").await;
+    visitor.end().await;
+    assert_eq!(visitor.rest().await, b"last words goodbye");
+}
+
+async fn a_visitor_that_hangs_up_hangs_up_on_the_upstream(cell: Cell) {
+    let (ended, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = Upstream::switching(upstream::echo, move |mut connection: Connection| {
+        let ended = ended.clone();
+        async move {
+            let _ = connection.read_to_end(&mut Vec::new()).await;
+            let _ = ended.send(());
+        }
+    });
+    let tunnel = cell.tunnel(&upstream).await;
+    drop(switched(cell, &tunnel).await);
+    adit_tests::within("the upstream to hear the end", heard.recv()).await;
+}
+
+async fn an_upstream_that_hangs_up_hangs_up_on_the_visitor(cell: Cell) {
+    let upstream = Upstream::switching(upstream::echo, async |mut connection: Connection| {
+        let _ = connection.write_all(b"and that is that").await;
+        let _ = connection.flush().await;
+    });
+    let tunnel = cell.tunnel(&upstream).await;
+    assert_eq!(switched(cell, &tunnel).await.rest().await, b"and that is that");
+}
+
+async fn a_switched_connection_that_is_not_read_stops_its_writer(cell: Cell) {
+    // More than all windows on the way together.
+    const FLOOD_BYTES: usize = 256 * 1024 * 1024;
+    let written = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&written);
+    let upstream = Upstream::switching(upstream::echo, move |mut connection: Connection| {
+        let written = std::sync::Arc::clone(&counter);
+        async move {
+            let chunk = noise(64 * 1024);
+            while written.load(std::sync::atomic::Ordering::Relaxed) < FLOOD_BYTES {
+                if connection.write_all(&chunk).await.is_err() {
+                    break;
+                }
+                written.fetch_add(chunk.len(), std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    });
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = switched(cell, &tunnel).await;
+    let written = move || written.load(std::sync::atomic::Ordering::Relaxed);
+    // Stopped is what has not moved while other exchanges on the same link came and went.
+    let mut bystander = cell.visitor(&tunnel).await;
+    let mut still = 0;
+    let mut last = written();
+    while still < 20 {
+        assert_eq!(bystander.post("/", full("a body")).await.text(), "a body");
+        still = if written() == last { still + 1 } else { 0 };
+        last = written();
+        assert!(last < FLOOD_BYTES, "nothing stopped it");
+    }
+    assert!(last > 0);
+    let chunk = noise(64 * 1024);
+    visitor.expect(&chunk).await;
+    for _ in 1..last / chunk.len() + 16 {
+        visitor.expect(&chunk).await;
+    }
+    eventually("the writer to go on", || written() > last).await;
+}
+
+async fn an_upstream_may_decline_a_websocket(cell: Cell) {
+    let upstream = Upstream::answering(|_| async { response(426, &[("x-why", "no")], full("not here")) });
+    let tunnel = cell.tunnel(&upstream).await;
+    let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
+    let declined = adit_tests::message::whole(asked.response).await;
+    assert_eq!((declined.failure(), declined.text()), ((426, ""), "not here"));
+    assert_eq!(declined.values("x-why"), ["no"]);
+}
+
+async fn an_upstream_that_declines_with_success_has_not_switched(cell: Cell) {
+    let upstream = Upstream::answering(|_| async { response(200, &[], full("a page")) });
+    let tunnel = cell.tunnel(&upstream).await;
+    let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
+    let answer = adit_tests::message::whole(asked.response).await;
+    match cell.visitor {
+        Http::Http1 => assert_eq!((answer.failure(), answer.text()), ((200, ""), "a page")),
+        // There it would mean that it has agreed.
+        Http::Http2 => assert_eq!(answer.failure(), (502, "upstream-protocol")),
+    }
+}
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+async fn bytes_after_a_declined_upgrade_are_the_next_request(cell: Cell) {
+    let upstream = Upstream::answering(|_| async { response(403, &[], empty()) });
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(format!("{ASK}GET /next HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n")).await;
+    let answers = visitor.rest().await;
+    assert_eq!(answers.matches("HTTP/1.1 403").count(), 2, "{answers}");
+    let seen = upstream.saw().last();
+    assert_eq!((upstream.saw().requests(), seen.uri.path()), (2, "/next"));
+    assert_eq!(seen.values("x-forwarded-for"), ["127.0.0.1"]);
+}
+
+async fn bytes_before_the_switch_do_not_reach_the_upstream(cell: Cell) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(format!("{ASK}too early")).await;
+    let call = calls.next().await;
+    call.answer_with(response(403, &[], empty()));
+    assert!(visitor.until("\r\n\r\n").await.starts_with("HTTP/1.1 403"));
+    // What is no request is refused, and by nobody but the entry.
+    visitor.send("\r\n\r\n").await;
+    assert!(visitor.rest().await.starts_with("HTTP/1.1 400"));
+    assert_eq!((upstream.saw().requests(), calls.is_empty()), (1, true));
+}
+
+async fn an_upstream_that_does_not_take_extended_connect_is_named(cell: Cell) {
+    let upstream = Upstream::raw(async |tcp: TcpStream| {
+        let served = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new()).serve_connection(
+            hyper_util::rt::TokioIo::new(tcp),
+            hyper::service::service_fn(async |_| Ok::<_, std::convert::Infallible>(response(200, &[], full("plain")))),
+        );
+        let _ = served.await;
+    });
+    let tunnel = cell.tunnel(&upstream).await;
+    let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
+    let answer = adit_tests::message::whole(asked.response).await;
+    assert_eq!(answer.failure(), (502, "upstream-unswitchable"));
+    // It is asked other things over the same connection.
+    assert_eq!(cell.visitor(&tunnel).await.get("/").await.text(), "plain");
+    assert_eq!(upstream.saw().connections(), 1);
+}
+
+async fn an_upgrade_to_h2c_is_a_plain_request(cell: Cell) {
+    let upstream = Upstream::echo();
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(ASK.replace("websocket\r\n", "h2c\r\nHTTP2-Settings: AAA\r\n")).await;
+    assert!(visitor.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    for name in ["upgrade", "http2-settings", "connection"] {
+        assert_eq!(upstream.saw().last().values(name), [""; 0], "{name}");
+    }
+}
+
+async fn connect_goes_where_a_rule_lets_it(cell: Cell) {
+    let upstream = Upstream::raw(async |mut tcp: TcpStream| {
+        let (mut read, mut write) = tcp.split();
+        let _ = copy(&mut read, &mut write).await;
+        let _ = write.write_all(b"goodbye").await;
+    });
+    let mut egress = everything_to(cell.url(&upstream));
+    egress.rules[0].pattern = pattern(Some("raw.example"), None);
+    egress.rules[0].options.connect = true;
+    let tunnel = Tunnel::with(egress).start(cell.direction).await;
+    let mut visitor = websocket::connect(tunnel.entry(), cell.visitor, "raw.example:7").await;
+    visitor.send("not HTTP at all\0").await;
+    visitor.expect("not HTTP at all\0").await;
+    visitor.end().await;
+    assert_eq!(visitor.rest().await, b"goodbye");
+}
+
+async fn connect_is_refused_where_no_rule_lets_it(cell: Cell) {
+    let upstream = Upstream::echo();
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = cell.visitor(&tunnel).await;
+    let mut request = http::Request::connect("raw.example:7");
+    if cell.visitor == Http::Http1 {
+        request = request.header("host", "raw.example:7");
+    }
+    let answer = visitor.ask(request.body(empty()).unwrap()).await;
+    assert_eq!(answer.failure(), (404, "no-route"));
+    assert_eq!(upstream.saw().connections(), 0);
+}
+
+async fn an_unknown_protocol_of_extended_connect_is_refused(cell: Cell) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let tunnel = cell.tunnel(&upstream).await;
+    let answer = websocket::ask_for("connect-udp", tunnel.entry(), cell.visitor, "/", &[]).await;
+    let refused = adit_tests::message::whole(answer.response).await;
+    assert_eq!(refused.failure(), (400, "bad-request"));
+    assert_eq!(upstream.saw().requests(), 0);
+}
