@@ -1,8 +1,9 @@
 //! The conformance matrix: every behaviour for every pair of HTTP versions, in both directions, and the document that
 //! says so.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what these tests set up has to be there")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what these tests set up has to be there")]
 
+mod grpc;
 mod upgrades;
 
 use std::{env, fs, path::Path};
@@ -15,7 +16,7 @@ const MARKERS: (&str, &str) = ("<!-- matrix -->\n", "<!-- /matrix -->\n");
 /// Set to write the document instead of comparing it.
 const BLESS: &str = "ADIT_BLESS";
 
-const SECTIONS: [Section; 1] = [upgrades::SECTION];
+const SECTIONS: [Section; 2] = [grpc::SECTION, upgrades::SECTION];
 
 #[test]
 fn the_document_shows_these_rows() {
