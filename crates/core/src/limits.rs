@@ -89,6 +89,9 @@ pub struct Timeouts {
     /// How long an upstream connection is kept without use.
     #[serde(with = "humantime_serde")]
     pub upstream_idle: Duration,
+    /// How long nothing may move on a connection that was switched to another protocol; then it is cut.
+    #[serde(with = "humantime_serde")]
+    pub switched_idle: Duration,
     /// How often a client shows the server that it lives.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
@@ -123,6 +126,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             upstream_resolve: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(60),
+            switched_idle: Duration::from_secs(3_600),
             heartbeat: Duration::from_secs(30),
             sweep: Duration::from_secs(30),
             stale: Duration::from_secs(60),

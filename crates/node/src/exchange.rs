@@ -513,7 +513,7 @@ async fn connected(
     // A reply without fields is within any limit.
     let _ = outbox.reply(&Reply::Head(head, BodyKind::None));
     outbox.flush(&mut send).await.map_err(|error| error.failure())?;
-    upgrade::splice(connection, Raw::new(send, recv)).await;
+    upgrade::splice_tcp(connection, Raw::new(send, recv)).await;
     Ok(())
 }
 

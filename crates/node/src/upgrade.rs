@@ -1,12 +1,24 @@
 //! After a switch of protocols: raw bytes between a connection and a stream, each way up to its own end.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional},
+    net::TcpStream,
     task::JoinSet,
+    time::sleep,
 };
 
 use crate::stream::Raw;
@@ -14,18 +26,90 @@ use crate::stream::Raw;
 /// Waits for a connection to be switched, and goes on with it as raw bytes.
 pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw) {
     match connection.await {
-        Ok(upgraded) => splice(TokioIo::new(upgraded), stream).await,
+        Ok(upgraded) => tell(splice(&mut TokioIo::new(upgraded), stream).await),
         Err(error) => tracing::debug!(%error, "the connection was gone before it was switched"),
     }
 }
 
-/// Copies both ways until both have ended, with nothing held but one buffer each.
+/// Goes on with a connection as raw bytes. Where the other side breaks, or this is dropped early, it is reset: an end
+/// would look like all there is.
+pub async fn splice_tcp(mut connection: TcpStream, stream: Raw) {
+    // These fail only on a socket that is gone.
+    let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));
+    let spliced = splice(&mut connection, stream).await;
+    if spliced.is_ok() {
+        let _ = SockRef::from(&connection).set_linger(None);
+    }
+    tell(spliced);
+}
+
+/// Copies both ways until both have ended, with nothing held but one buffer each. Returns how many bytes went to the
+/// stream, and how many came.
 ///
 /// One way may end long before the other. When either side breaks, the other is cut: a reset is not an end.
-pub async fn splice(mut connection: impl AsyncRead + AsyncWrite + Unpin, mut stream: Raw) {
-    match copy_bidirectional(&mut connection, &mut stream).await {
+async fn splice(
+    connection: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+) -> io::Result<(u64, u64)> {
+    copy_bidirectional(connection, &mut stream).await
+}
+
+/// [`splice`], until nothing has moved for `idle_timeout`: at the latest after twice as long.
+async fn splice_until_idle(
+    connection: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Raw,
+    idle_timeout: Duration,
+) -> io::Result<(u64, u64)> {
+    let read = Arc::<AtomicU64>::default();
+    let mut connection = Noted { inner: connection, read: Arc::clone(&read) };
+    let mut splicing = pin!(splice(&mut connection, Noted { inner: stream, read: Arc::clone(&read) }));
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            biased;
+            spliced = &mut splicing => return spliced,
+            () = sleep(idle_timeout) => {}
+        }
+        let moved = read.load(Ordering::Relaxed);
+        if moved == seen {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        seen = moved;
+    }
+}
+
+fn tell(spliced: io::Result<(u64, u64)>) {
+    match spliced {
         Ok((sent, received)) => tracing::debug!(sent, received, "switched connection ended"),
         Err(error) => tracing::debug!(%error, "switched connection broke"),
+    }
+}
+
+/// A side of a connection whose reads are counted.
+struct Noted<T> {
+    inner: T,
+    read: Arc<AtomicU64>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.read.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 
@@ -38,12 +122,16 @@ pub struct Switched {
 }
 
 impl Switched {
-    /// Goes on with a connection as raw bytes. `kept` lives as long as it does.
-    pub fn start<T: Send + 'static>(&self, connection: OnUpgrade, stream: Raw, kept: T) {
+    /// Goes on with a connection as raw bytes, and cuts it when nothing moves for `idle_timeout`. `kept` lives as long
+    /// as it does.
+    pub fn start<T: Send + 'static>(&self, connection: OnUpgrade, stream: Raw, kept: T, idle_timeout: Duration) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            splice_upgraded(connection, stream).await;
+            match connection.await {
+                Ok(upgraded) => tell(splice_until_idle(TokioIo::new(upgraded), stream, idle_timeout).await),
+                Err(error) => tracing::debug!(%error, "the visitor was gone before the switch"),
+            }
             drop(kept);
         });
     }

@@ -18,7 +18,7 @@ use tokio::{
 use super::{HOST, dial};
 use crate::{
     body::{self, Body},
-    message::Http,
+    message::{Http, values},
     upstream::Connection,
     wait::{LOOK_EVERY, within},
 };
@@ -134,11 +134,16 @@ impl Asked {
     ///
     /// When the entry has not agreed as this version of HTTP has it.
     pub async fn switched(self, version: Http) -> WebSocket {
-        let (status, answer) = (self.response.status().as_u16(), self.response.headers().get("sec-websocket-accept"));
+        let told = ["connection", "upgrade", "sec-websocket-accept"].map(|name| values(self.response.headers(), name));
         match version {
-            Http::Http1 => assert_eq!((status, answer.unwrap().as_bytes()), (101, ACCEPT.as_bytes())),
-            Http::Http2 => assert_eq!((status, answer), (200, None)),
+            Http::Http1 => assert_eq!(told, [["upgrade"], ["websocket"], [ACCEPT]]),
+            Http::Http2 => assert_eq!(told, [[""; 0]; 3]),
         }
+        let status = match version {
+            Http::Http1 => 101,
+            Http::Http2 => 200,
+        };
+        assert_eq!(self.response.status().as_u16(), status);
         self.go_on().await
     }
 
@@ -173,6 +178,12 @@ impl WebSocket {
     /// Ends this side.
     pub async fn end(&mut self) {
         within("the end to be sent", self.connection.shutdown()).await.unwrap();
+    }
+
+    /// Waits until the connection breaks off, or ends where a version of HTTP cannot tell.
+    pub async fn broken_off(mut self) {
+        // How, is not for an entry to say: hyper ends what it should reset.
+        let _ = within("the connection to break off", self.connection.read_to_end(&mut Vec::new())).await;
     }
 
     /// Reads to the end of the other side.

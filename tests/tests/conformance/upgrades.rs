@@ -1,20 +1,33 @@
 //! Switches of protocol: WebSocket between all versions, CONNECT, and what is never switched to.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use adit_core::balance::policy::Policy;
+use adit_node::settings::UpstreamSettings;
 use adit_tests::{
-    Cell, Http, Tunnel, Upstream,
+    Cell, Direction, Http, Tunnel, Upstream,
     body::{empty, full, noise},
     conformance, eventually,
-    settings::{everything_to, pattern},
+    message::whole,
+    settings::{everything_to, pattern, to},
     upstream::{self, Connection, response},
     visitor::{
         raw::Raw,
         websocket::{self, WebSocket},
     },
+    within,
 };
 use http::{Method, Version};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy, split},
     net::TcpStream,
+    sync::mpsc,
 };
 
 conformance! { "Upgrades":
@@ -24,6 +37,8 @@ conformance! { "Upgrades":
     a_visitor_that_hangs_up_hangs_up_on_the_upstream,
     an_upstream_that_hangs_up_hangs_up_on_the_visitor,
     a_switched_connection_that_is_not_read_stops_its_writer,
+    a_switched_connection_on_which_nothing_moves_is_cut,
+    a_switched_connection_counts_as_in_flight,
     an_upstream_may_decline_a_websocket,
     an_upstream_that_declines_with_success_has_not_switched [h1 to h1] [h2 to h1],
     bytes_after_a_declined_upgrade_are_the_next_request [h1 to any],
@@ -32,6 +47,7 @@ conformance! { "Upgrades":
     an_upgrade_to_h2c_is_a_plain_request [h1 to any],
     connect_goes_where_a_rule_lets_it,
     connect_is_refused_where_no_rule_lets_it,
+    a_connect_that_breaks_does_not_look_complete,
     an_unknown_protocol_of_extended_connect_is_refused [h2 to any],
 }
 
@@ -94,8 +110,9 @@ async fn one_way_may_end_before_the_other(cell: Cell) {
     assert_eq!(visitor.rest().await, b"last words goodbye");
 }
 
-async fn a_visitor_that_hangs_up_hangs_up_on_the_upstream(cell: Cell) {
-    let (ended, mut heard) = tokio::sync::mpsc::unbounded_channel();
+/// Makes an upstream that tells when what comes over a switched connection has ended.
+fn listener() -> (Upstream, mpsc::UnboundedReceiver<()>) {
+    let (ended, heard) = mpsc::unbounded_channel();
     let upstream = Upstream::switching(upstream::echo, move |mut connection: Connection| {
         let ended = ended.clone();
         async move {
@@ -103,9 +120,14 @@ async fn a_visitor_that_hangs_up_hangs_up_on_the_upstream(cell: Cell) {
             let _ = ended.send(());
         }
     });
+    (upstream, heard)
+}
+
+async fn a_visitor_that_hangs_up_hangs_up_on_the_upstream(cell: Cell) {
+    let (upstream, mut heard) = listener();
     let tunnel = cell.tunnel(&upstream).await;
     drop(switched(cell, &tunnel).await);
-    adit_tests::within("the upstream to hear the end", heard.recv()).await;
+    within("the upstream to hear the end", heard.recv()).await;
 }
 
 async fn an_upstream_that_hangs_up_hangs_up_on_the_visitor(cell: Cell) {
@@ -120,23 +142,23 @@ async fn an_upstream_that_hangs_up_hangs_up_on_the_visitor(cell: Cell) {
 async fn a_switched_connection_that_is_not_read_stops_its_writer(cell: Cell) {
     // More than all windows on the way together.
     const FLOOD_BYTES: usize = 256 * 1024 * 1024;
-    let written = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = std::sync::Arc::clone(&written);
+    let written = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&written);
     let upstream = Upstream::switching(upstream::echo, move |mut connection: Connection| {
-        let written = std::sync::Arc::clone(&counter);
+        let written = Arc::clone(&counter);
         async move {
             let chunk = noise(64 * 1024);
-            while written.load(std::sync::atomic::Ordering::Relaxed) < FLOOD_BYTES {
+            while written.load(Ordering::Relaxed) < FLOOD_BYTES {
                 if connection.write_all(&chunk).await.is_err() {
                     break;
                 }
-                written.fetch_add(chunk.len(), std::sync::atomic::Ordering::Relaxed);
+                written.fetch_add(chunk.len(), Ordering::Relaxed);
             }
         }
     });
     let tunnel = cell.tunnel(&upstream).await;
     let mut visitor = switched(cell, &tunnel).await;
-    let written = move || written.load(std::sync::atomic::Ordering::Relaxed);
+    let written = move || written.load(Ordering::Relaxed);
     // Stopped is what has not moved while other exchanges on the same link came and went.
     let mut bystander = cell.visitor(&tunnel).await;
     let mut still = 0;
@@ -156,11 +178,42 @@ async fn a_switched_connection_that_is_not_read_stops_its_writer(cell: Cell) {
     eventually("the writer to go on", || written() > last).await;
 }
 
+async fn a_switched_connection_on_which_nothing_moves_is_cut(cell: Cell) {
+    let (upstream, mut heard) = listener();
+    let setup = Tunnel::to(cell.url(&upstream)).timeouts(|timeouts| timeouts.switched_idle = Duration::from_millis(10));
+    let tunnel = setup.start(cell.direction).await;
+    let visitor = switched(cell, &tunnel).await;
+    visitor.broken_off().await;
+    within("the upstream to hear the end", heard.recv()).await;
+}
+
+async fn a_switched_connection_counts_as_in_flight(cell: Cell) {
+    let upstreams = [(); 2].map(|()| Upstream::switching(upstream::echo, parrot));
+    let mut settings = UpstreamSettings::new(upstreams.iter().map(|upstream| cell.url(upstream)).collect());
+    settings.policy = Policy::LeastRequests;
+    let tunnel = Tunnel::with(to(pattern(None, None), settings)).start(cell.direction).await;
+    let busy = switched(cell, &tunnel).await;
+    let served = || upstreams.each_ref().map(|upstream| upstream.saw().requests());
+    let other = if served() == [1, 0] { 1 } else { 0 };
+    let mut visitor = cell.visitor(&tunnel).await;
+    for number in 1..=10 {
+        visitor.get("/").await;
+        assert_eq!(served()[other], number);
+    }
+    drop(busy);
+    within("the first one to be as good as the other", async {
+        while served()[1 - other] == 1 {
+            visitor.get("/").await;
+        }
+    })
+    .await;
+}
+
 async fn an_upstream_may_decline_a_websocket(cell: Cell) {
     let upstream = Upstream::answering(|_| async { response(426, &[("x-why", "no")], full("not here")) });
     let tunnel = cell.tunnel(&upstream).await;
     let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
-    let declined = adit_tests::message::whole(asked.response).await;
+    let declined = whole(asked.response).await;
     assert_eq!((declined.failure(), declined.text()), ((426, ""), "not here"));
     assert_eq!(declined.values("x-why"), ["no"]);
 }
@@ -169,7 +222,7 @@ async fn an_upstream_that_declines_with_success_has_not_switched(cell: Cell) {
     let upstream = Upstream::answering(|_| async { response(200, &[], full("a page")) });
     let tunnel = cell.tunnel(&upstream).await;
     let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
-    let answer = adit_tests::message::whole(asked.response).await;
+    let answer = whole(asked.response).await;
     match cell.visitor {
         Http::Http1 => assert_eq!((answer.failure(), answer.text()), ((200, ""), "a page")),
         // There it would mean that it has agreed.
@@ -216,7 +269,7 @@ async fn an_upstream_that_does_not_take_extended_connect_is_named(cell: Cell) {
     });
     let tunnel = cell.tunnel(&upstream).await;
     let asked = websocket::ask(tunnel.entry(), cell.visitor, "/chat", &[]).await;
-    let answer = adit_tests::message::whole(asked.response).await;
+    let answer = whole(asked.response).await;
     assert_eq!(answer.failure(), (502, "upstream-unswitchable"));
     // It is asked other things over the same connection.
     assert_eq!(cell.visitor(&tunnel).await.get("/").await.text(), "plain");
@@ -264,11 +317,33 @@ async fn connect_is_refused_where_no_rule_lets_it(cell: Cell) {
     assert_eq!(upstream.saw().connections(), 0);
 }
 
+async fn a_connect_that_breaks_does_not_look_complete(cell: Cell) {
+    let (ended, mut heard) = mpsc::unbounded_channel();
+    let upstream = Upstream::raw(move |mut tcp: TcpStream| {
+        let ended = ended.clone();
+        async move {
+            let read = tcp.read_to_end(&mut Vec::new()).await;
+            let _ = ended.send(read.is_ok());
+        }
+    });
+    let mut egress = everything_to(cell.url(&upstream));
+    egress.rules[0].options.connect = true;
+    let tunnel = Tunnel::with(egress).start(cell.direction).await;
+    let mut visitor = websocket::connect(tunnel.entry(), cell.visitor, "raw.example:7").await;
+    visitor.send("half of someth").await;
+    eventually("the upstream to be connected to", || upstream.saw().connections() == 1).await;
+    match cell.direction {
+        Direction::Reverse => drop(tunnel.server),
+        Direction::Forward => drop(tunnel.client),
+    }
+    assert_eq!(within("the upstream to hear of it", heard.recv()).await, Some(false), "it looks complete");
+}
+
 async fn an_unknown_protocol_of_extended_connect_is_refused(cell: Cell) {
     let upstream = Upstream::switching(upstream::echo, parrot);
     let tunnel = cell.tunnel(&upstream).await;
     let answer = websocket::ask_for("connect-udp", tunnel.entry(), cell.visitor, "/", &[]).await;
-    let refused = adit_tests::message::whole(answer.response).await;
+    let refused = whole(answer.response).await;
     assert_eq!(refused.failure(), (400, "bad-request"));
     assert_eq!(upstream.saw().requests(), 0);
 }

@@ -12,6 +12,5 @@ mod heads;
 mod framing;
 mod one_view;
 mod streaming;
-mod switch;
 mod trailers;
 mod versions;

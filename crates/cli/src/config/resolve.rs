@@ -173,6 +173,7 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("response_head", timeouts.response_head),
         ("request_head", timeouts.request_head),
         ("connect", timeouts.connect),
+        ("switched_idle", timeouts.switched_idle),
         ("heartbeat", timeouts.heartbeat),
         ("sweep", timeouts.sweep),
         ("config_sync", timeouts.config_sync),

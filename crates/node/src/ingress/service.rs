@@ -165,7 +165,7 @@ impl Ingress {
                         return refuse(failure, &asked, request_id, false, record);
                     }
                     if let Some((raw, permit)) = response.body_mut().take_raw() {
-                        self.switched.start(connection, raw, permit);
+                        self.switched.start(connection, raw, permit, rules.timeouts.switched_idle);
                     }
                 }
                 if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
