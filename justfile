@@ -30,6 +30,13 @@ test *args:
 conformance *args:
     ADIT_BLESS=1 cargo test --package adit-tests --test conformance {{args}}
 
+# Real clients at a backend and through the tunnel, compared; writes docs/conformance.md
+conformance-clients *args:
+    cargo build --package adit
+    python3 -m venv target/clients
+    target/clients/bin/pip install --quiet --requirement tests/clients/requirements.txt
+    target/clients/bin/python tests/clients/run.py target/debug/adit --bless docs/conformance.md {{args}}
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}

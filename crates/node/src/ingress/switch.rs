@@ -1,7 +1,7 @@
 //! A switch of protocols as each version of HTTP words it for a visitor (RFC 9110 §7.8, RFC 8441).
 
 use adit_core::{failure::Failure, http::headers, wire::exchange::Upgrade};
-use http::{Method, Response, StatusCode, Version, header, request::Parts};
+use http::{Method, Response, StatusCode, Version, request::Parts};
 use hyper::ext::Protocol;
 
 /// Makes of an extended CONNECT the GET that asks for the same.
@@ -37,7 +37,6 @@ pub fn worded<B>(response: &mut Response<B>, upgrade: Upgrade, version: Version)
     }
     if agreed {
         *response.status_mut() = StatusCode::OK;
-        response.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
     }
     Ok(())
 }
