@@ -230,7 +230,8 @@ pub async fn echo(request: Request<Incoming>) -> Response<Body> {
     Response::new(body::received(request.into_body()))
 }
 
-async fn read_head(tcp: &mut TcpStream) {
+/// Reads up to the end of the head of a request over HTTP/1.1.
+pub async fn read_head(tcp: &mut TcpStream) {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match tcp.read_buf(&mut head).await {

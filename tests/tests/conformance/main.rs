@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what these tests set up has to be there")]
 
+mod framing;
 mod grpc;
+mod heads;
+mod streaming;
 mod upgrades;
 
 use std::{env, fs, path::Path};
@@ -16,7 +19,7 @@ const MARKERS: (&str, &str) = ("<!-- matrix -->\n", "<!-- /matrix -->\n");
 /// Set to write the document instead of comparing it.
 const BLESS: &str = "ADIT_BLESS";
 
-const SECTIONS: [Section; 2] = [grpc::SECTION, upgrades::SECTION];
+const SECTIONS: [Section; 5] = [framing::SECTION, streaming::SECTION, heads::SECTION, grpc::SECTION, upgrades::SECTION];
 
 #[test]
 fn the_document_shows_these_rows() {
