@@ -145,8 +145,12 @@ for version, options in VERSIONS.items():
     def _(entry, options=options):
         asked = [*options, "-H", "Expect: 100-continue", "--expect100-timeout", "20", "--data-binary", "@-"]
         accepted = curl(entry, "/echo", *asked, stdin=LARGE)
-        # Over HTTP/2 the backend itself cannot refuse a body that it has not read.
-        return accepted, None if options else curl(entry, "/refuse", *asked, stdin=LARGE)
+        if options:
+            # Over HTTP/2 the backend itself cannot refuse a body that it has not read.
+            return accepted
+        code, heads, body, _ = curl(entry, "/refuse", *asked, stdin=LARGE)
+        # It refuses at any time around its 100.
+        return accepted, code, heads[-1], body
 
     @case("curl", f"{version}: compressed, several Set-Cookie, statuses, redirects")
     def _(entry, options=options):

@@ -12,5 +12,6 @@ mod heads;
 mod framing;
 mod one_view;
 mod streaming;
+mod switch;
 mod trailers;
 mod versions;
