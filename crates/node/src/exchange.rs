@@ -453,7 +453,8 @@ where
         let connection = hyper::upgrade::on(&mut response);
         // The body is empty, and counts the connection as in flight as long as it is there.
         let (head, body) = response.into_parts();
-        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, Outbox::new(limits), &mut send).await?;
+        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, Outbox::new(limits), &mut send)
+            .await?;
         upgrade::splice_upgraded(connection, Raw::new(send, recv)).await;
         drop(body);
         return Ok(());

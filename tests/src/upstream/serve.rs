@@ -90,7 +90,11 @@ where
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().max_headers(HEAD_FIELDS_MAX);
-    builder.http2().max_concurrent_streams(H2_STREAMS_MAX).max_header_list_size(HEAD_BYTES_MAX).enable_connect_protocol();
+    builder
+        .http2()
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .enable_connect_protocol();
     // A peer that breaks off is what many tests are about.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(io), service).await;
 }

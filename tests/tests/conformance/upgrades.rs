@@ -18,7 +18,7 @@ use adit_tests::{
     settings::{everything_to, pattern, to},
     upstream::{self, Connection, response},
     visitor::{
-        raw::Raw,
+        raw::{self, Raw},
         websocket::{self, WebSocket},
     },
     within,
@@ -45,6 +45,9 @@ conformance! { "Upgrades":
     bytes_before_the_switch_do_not_reach_the_upstream [h1 to any],
     an_upstream_that_does_not_take_extended_connect_is_named [any to h2],
     an_upgrade_to_h2c_is_a_plain_request [h1 to any],
+    an_upgrade_that_a_rule_names_is_switched_to [h1 to h1],
+    an_upgrade_that_no_rule_names_is_a_plain_request [h1 to any],
+    an_upstream_that_switches_to_something_else_is_at_fault [h1 to h1],
     connect_goes_where_a_rule_lets_it,
     connect_is_refused_where_no_rule_lets_it,
     a_connect_that_breaks_does_not_look_complete,
@@ -285,6 +288,51 @@ async fn an_upgrade_to_h2c_is_a_plain_request(cell: Cell) {
     for name in ["upgrade", "http2-settings", "connection"] {
         assert_eq!(upstream.saw().last().values(name), [""; 0], "{name}");
     }
+}
+
+const ATTACH: &str = "POST /attach HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+
+/// Starts a tunnel to an upstream that switches to `token`, and lets through what asks for `tcp`.
+async fn attaching(cell: Cell, token: &'static str) -> (Upstream, Tunnel) {
+    let upstream = Upstream::raw(move |mut tcp: TcpStream| async move {
+        upstream::read_head(&mut tcp).await;
+        let agreed = format!("HTTP/1.1 101 UPGRADED\r\nconnection: upgrade\r\nupgrade: {token}\r\n\r\n");
+        let _ = tcp.write_all(agreed.as_bytes()).await;
+        let (mut read, mut write) = tcp.split();
+        let _ = copy(&mut read, &mut write).await;
+    });
+    let mut egress = everything_to(cell.url(&upstream));
+    egress.rules[0].options.upgrades = vec!["TCP".to_owned()];
+    let tunnel = Tunnel::with(egress).start(cell.direction).await;
+    (upstream, tunnel)
+}
+
+async fn an_upgrade_that_a_rule_names_is_switched_to(cell: Cell) {
+    let (_upstream, tunnel) = attaching(cell, "tcp").await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(ATTACH).await;
+    let answer = visitor.until("\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101") && answer.contains("\r\nupgrade: tcp\r\n"), "{answer}");
+    visitor.send("not HTTP\0").await;
+    assert_eq!(visitor.until("\0").await, "not HTTP\0");
+}
+
+async fn an_upgrade_that_no_rule_names_is_a_plain_request(cell: Cell) {
+    let upstream = Upstream::echo();
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(ATTACH).await;
+    assert!(visitor.until("\r\n\r\n").await.starts_with("HTTP/1.1 200"));
+    let seen = upstream.saw().last();
+    assert_eq!((seen.method, seen.headers.contains_key("upgrade")), (Method::POST, false));
+}
+
+async fn an_upstream_that_switches_to_something_else_is_at_fault(cell: Cell) {
+    let (_upstream, tunnel) = attaching(cell, "udp").await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send(ATTACH).await;
+    let answer = visitor.until("\r\n\r\n").await;
+    assert_eq!(raw::failure(&answer), (502, "upstream-protocol"));
 }
 
 async fn connect_goes_where_a_rule_lets_it(cell: Cell) {

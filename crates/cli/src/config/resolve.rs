@@ -133,6 +133,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             strip_prefix: rule.strip_prefix,
             connect: false,
             trace: false,
+            upgrades: Vec::new(),
             request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
             response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
             retries: rule.retries.unwrap_or(options::RETRIES),

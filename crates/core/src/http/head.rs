@@ -54,8 +54,12 @@ pub fn from_visitor(
     }
     let extended = parts.extensions.get::<Upgrade>().copied();
     let upgrade = extended.map_or_else(|| upgrade(&parts.method, parts.version, &headers, body), |it| Ok(Some(it)))?;
+    let other = headers::other_upgrade(&headers, upgrade);
     headers.remove(header::HOST);
     headers::strip_hop_by_hop(&mut headers);
+    if let Some(token) = other {
+        headers.insert(header::UPGRADE, token);
+    }
     // Only adit says this, and what adit adds comes after what a visitor could nominate away.
     headers.remove(headers::ADIT_ERROR);
     let came =
@@ -86,9 +90,10 @@ fn upgrade(method: &Method, version: Version, headers: &HeaderMap, body: BodyKin
         // RFC 9110 §9.3.6: a body has no meaning, and what follows is not HTTP.
         return if body == BodyKind::None { Ok(Some(Upgrade::Connect)) } else { Err(Failure::BadRequest) };
     }
-    // RFC 6455 §4.1: it is a GET.
-    let switchable = *method == Method::GET && version == Version::HTTP_11 && body == BodyKind::None;
-    Ok(switchable.then(|| headers::requested_upgrade(headers)).flatten())
+    let switchable = version == Version::HTTP_11 && body == BodyKind::None;
+    let requested = switchable.then(|| headers::requested_upgrade(headers)).flatten();
+    // RFC 6455 §4.1: a WebSocket is asked for with GET.
+    Ok(requested.filter(|upgrade| *upgrade != Upgrade::WebSocket || *method == Method::GET))
 }
 
 /// Cleans the head of a request that came over a link, so that its fields say of its framing what the link says.
@@ -101,7 +106,11 @@ fn upgrade(method: &Method, version: Version, headers: &HeaderMap, body: BodyKin
 /// [`Failure::Protocol`] when fields and body disagree, or the authority is none.
 pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
     Host::parse(&head.authority).map_err(|_| Failure::Protocol)?;
+    let other = headers::other_upgrade(&head.headers, head.upgrade);
     headers::strip_hop_by_hop(&mut head.headers);
+    if let Some(token) = other {
+        head.headers.insert(header::UPGRADE, token);
+    }
     head.headers.remove(header::HOST);
     if (head.method == Method::CONNECT) != (head.upgrade == Some(Upgrade::Connect)) {
         return Err(Failure::Protocol);

@@ -66,14 +66,28 @@ pub fn requested_upgrade(headers: &HeaderMap) -> Option<Upgrade> {
     let mut tokens = list(headers, &header::UPGRADE);
     let (token, none_other) = (tokens.next()?, tokens.next().is_none());
     let is_websocket = Upgrade::WebSocket.token().is_some_and(|websocket| token.eq_ignore_ascii_case(websocket));
-    (asked && none_other && is_websocket).then_some(Upgrade::WebSocket)
+    let upgrade = if is_websocket { Upgrade::WebSocket } else { Upgrade::Other };
+    (asked && none_other && is_upgrade_token(token)).then_some(upgrade)
 }
 
-/// Writes the fields that ask for a switch or agree to it, where it takes any.
-pub fn set_upgrade(headers: &mut HeaderMap, upgrade: Upgrade) {
-    let Some(token) = upgrade.token() else { return };
+/// Returns whether a connection may be switched to what a token names: to anything but another HTTP, which no rule
+/// would see.
+pub fn is_upgrade_token(token: &str) -> bool {
+    let lower = token.to_ascii_lowercase();
+    let is_http = lower.starts_with("http") || lower.starts_with("h2") || lower.starts_with("h3");
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
+    !is_http && !token.is_empty() && token.bytes().all(allowed)
+}
+
+/// Returns the `Upgrade` field of a request for something else than a WebSocket.
+pub fn other_upgrade(headers: &HeaderMap, upgrade: Option<Upgrade>) -> Option<HeaderValue> {
+    headers.get(header::UPGRADE).filter(|_| upgrade == Some(Upgrade::Other)).cloned()
+}
+
+/// Writes the fields that ask for a switch or agree to it.
+pub fn set_upgrade(headers: &mut HeaderMap, token: HeaderValue) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static(token));
+    headers.insert(header::UPGRADE, token);
 }
 
 /// Fields that no trailer section may hold, beside those that speak of one connection: framing, routing, modifiers of
@@ -183,10 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn only_a_websocket_may_be_switched_to() {
+    fn anything_but_http_may_be_asked_for() {
         let asked = |connection, upgrade| requested_upgrade(&map(&[("connection", connection), ("upgrade", upgrade)]));
         assert_eq!(asked("keep-alive, Upgrade", "WebSocket"), Some(Upgrade::WebSocket));
-        assert_eq!(asked("upgrade", "h2c"), None);
+        assert_eq!(asked("upgrade", "SPDY/3.1"), Some(Upgrade::Other));
+        for http in ["h2c", "H2C", "HTTP/2.0", "h3", "", "a b"] {
+            assert_eq!(asked("upgrade", http), None, "{http}");
+        }
         assert_eq!(asked("upgrade", "h2c, websocket"), None);
         assert_eq!(asked("keep-alive", "websocket"), None);
         assert_eq!(requested_upgrade(&map(&[("connection", "upgrade")])), None);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
+use http::{HeaderValue, header, uri::PathAndQuery};
 
 use super::pattern::PathPrefix;
 use crate::{
     http::{edit::FieldEdits, path},
-    wire::exchange::RequestHead,
+    wire::exchange::{RequestHead, Upgrade},
 };
 
 /// How often a request is tried again elsewhere, where a rule does not say.
@@ -26,6 +26,8 @@ pub struct RuleOptions {
     pub connect: bool,
     /// Lets TRACE through, whose response shows what was added to the request. For egress rules.
     pub trace: bool,
+    /// What a connection may be switched to beside WebSocket, as it stands in `Upgrade`. For egress rules.
+    pub upgrades: Vec<String>,
     /// Changes to the fields of the request.
     pub request_headers: FieldEdits,
     /// Changes to the fields of the response.
@@ -42,6 +44,7 @@ impl Default for RuleOptions {
             strip_prefix: false,
             connect: false,
             trace: false,
+            upgrades: Vec::new(),
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
             retries: RETRIES,
@@ -50,6 +53,18 @@ impl Default for RuleOptions {
 }
 
 impl RuleOptions {
+    /// Takes from the head of a request what it asks to switch to, unless the rule names it.
+    pub fn restrict_upgrade(&self, head: &mut RequestHead) {
+        if head.upgrade != Some(Upgrade::Other) {
+            return;
+        }
+        let token = head.headers.get(header::UPGRADE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if !self.upgrades.iter().any(|named| named.as_bytes().eq_ignore_ascii_case(token)) {
+            head.upgrade = None;
+            head.headers.remove(header::UPGRADE);
+        }
+    }
+
     /// Makes the changes of a rule with this path prefix to the head of a request that it takes.
     pub fn edit(&self, head: &mut RequestHead, prefix: &PathPrefix) {
         if let Some(host) = &self.set_host {

@@ -89,6 +89,9 @@ pub struct EgressRule {
     /// Lets TRACE through, whose response repeats the request with all that was added to it.
     #[serde(default)]
     pub trace: bool,
+    /// What a connection may be switched to beside WebSocket, as it stands in `Upgrade`.
+    #[serde(default)]
+    pub upgrades: Vec<String>,
     /// Changes to the fields of the request.
     #[serde(default)]
     pub request_headers: FieldEdits,
@@ -184,6 +187,7 @@ mod tests {
             strip_prefix: true,
             connect: false,
             trace: true,
+            upgrades: vec!["tcp".into()],
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits { remove: vec!["server".into()], ..FieldEdits::default() },
         };
@@ -204,7 +208,8 @@ mod tests {
         let push = config("http://a:1").push().unwrap();
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
-        let expected = b"\x41\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x01\x00\x00\x00\x01\x06server\x00\x00\
+        let expected =
+            b"\x46\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x01\x01\x03tcp\x00\x00\x00\x01\x06server\x00\x00\
             \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x01\x03/up\x025s\x022s";
         assert_eq!(&out[..], &expected[..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);

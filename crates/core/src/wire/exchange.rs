@@ -61,14 +61,17 @@ pub enum Upgrade {
     WebSocket,
     /// Whatever the visitor and the upstream speak: the method is CONNECT (RFC 9110 §9.3.6).
     Connect,
+    /// What the `Upgrade` field of the request names, where a rule names it too.
+    Other,
 }
 
 impl Upgrade {
-    /// Returns its token in the `Upgrade` field, where it is asked for there.
+    /// Returns its token in the `Upgrade` field, where it is always the same.
     pub fn token(self) -> Option<&'static str> {
         match self {
             Self::WebSocket => Some("websocket"),
             Self::Connect => None,
+            Self::Other => None,
         }
     }
 
@@ -77,6 +80,7 @@ impl Upgrade {
         match self {
             Self::WebSocket => status == StatusCode::SWITCHING_PROTOCOLS,
             Self::Connect => status.is_success(),
+            Self::Other => status == StatusCode::SWITCHING_PROTOCOLS,
         }
     }
 }

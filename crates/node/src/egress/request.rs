@@ -37,15 +37,24 @@ pub struct Address {
     /// What the visitor asked for; the server itself where that is nothing.
     authority: Option<HeaderValue>,
     target: PathAndQuery,
-    /// Where the connection is to be switched to WebSocket.
-    handshake: Option<Handshake>,
+    /// Where the connection is to be switched.
+    switch: Option<Switch>,
     came_over_http2: bool,
+}
+
+/// What a connection is to be switched to.
+#[derive(Debug)]
+enum Switch {
+    /// A WebSocket.
+    WebSocket(Handshake),
+    /// What this names.
+    Other(HeaderValue),
 }
 
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target, handshake: None, came_over_http2: false }
+        Self { authority: None, target, switch: None, came_over_http2: false }
     }
 
     /// Takes a head apart.
@@ -68,24 +77,43 @@ impl Address {
             });
         }
         let came_over_http2 = head.version == Version::HTTP_2;
-        let websocket = head.upgrade == Some(Upgrade::WebSocket);
-        let handshake = websocket.then(|| Handshake::of(request.headers_mut(), head.version));
-        Ok((Self { authority, target: head.target, handshake, came_over_http2 }, request))
+        let switch = match head.upgrade {
+            Some(Upgrade::WebSocket) => Some(Switch::WebSocket(Handshake::of(request.headers_mut(), head.version))),
+            Some(Upgrade::Other) => request.headers_mut().remove(header::UPGRADE).map(Switch::Other),
+            Some(Upgrade::Connect) | None => None,
+        };
+        Ok((Self { authority, target: head.target, switch, came_over_http2 }, request))
     }
 
     /// Returns whether the request asks to switch protocols.
     pub fn asks_to_switch(&self) -> bool {
-        self.handshake.is_some()
+        self.switch.is_some()
     }
 
-    /// Makes of the answer to a request that asked to switch what it would be over HTTP/1.1.
+    /// Returns whether it can ask so over HTTP/2.
+    pub fn switches_over_http2(&self) -> bool {
+        matches!(self.switch, Some(Switch::WebSocket(_)))
+    }
+
+    /// Checks what an answer switches to, and makes of it what it would be over HTTP/1.1.
     ///
     /// # Errors
     ///
     /// When it is no answer to what was asked.
     pub fn answered<B>(&self, response: &mut Response<B>, http2: bool) -> Result<(), Failure> {
-        let version = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
-        self.handshake.as_ref().map_or(Ok(()), |handshake| handshake.answered(response, version))
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let agreed = match &self.switch {
+            Some(Switch::WebSocket(handshake)) => {
+                return handshake.answered(response, if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
+            }
+            Some(Switch::Other(token)) => {
+                let agreed = response.headers().get(header::UPGRADE);
+                agreed.is_some_and(|agreed| agreed.as_bytes().eq_ignore_ascii_case(token.as_bytes()))
+            }
+            // Nobody asked for it: RFC 9110 §15.2.2.
+            None => false,
+        };
+        if switched && !agreed { Err(Failure::UpstreamProtocol) } else { Ok(()) }
     }
 
     /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
@@ -110,7 +138,7 @@ impl Address {
             ] {
                 request.headers_mut().remove(name);
             }
-            if self.handshake.is_some() {
+            if let Some(Switch::WebSocket(_)) = &self.switch {
                 // RFC 8441 §5.
                 *request.method_mut() = Method::CONNECT;
                 request.extensions_mut().insert(ConnectProtocol::from_static("websocket"));
@@ -121,11 +149,15 @@ impl Address {
             request.headers_mut().insert(header::HOST, authority);
             headers::join_cookies(request.headers_mut());
             self.frame(request);
-            if let Some(handshake) = &self.handshake {
-                // The last try may have been over HTTP/2.
-                *request.method_mut() = Method::GET;
-                headers::set_upgrade(request.headers_mut(), Upgrade::WebSocket);
-                handshake.write(request.headers_mut());
+            match &self.switch {
+                Some(Switch::WebSocket(handshake)) => {
+                    // The last try may have been over HTTP/2.
+                    *request.method_mut() = Method::GET;
+                    headers::set_upgrade(request.headers_mut(), HeaderValue::from_static("websocket"));
+                    handshake.write(request.headers_mut());
+                }
+                Some(Switch::Other(token)) => headers::set_upgrade(request.headers_mut(), token.clone()),
+                None => {}
             }
         }
         *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };

@@ -185,7 +185,7 @@ impl Server {
                 Ok(connection) => connection,
                 Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
             };
-            if address.asks_to_switch() && !self.can_switch(&mut sender).await {
+            if address.asks_to_switch() && !self.can_switch(&mut sender, address).await {
                 if !self.connector.offers_http1() {
                     return Err(NotSent::Unswitchable);
                 }
@@ -259,7 +259,10 @@ impl Server {
     }
 
     /// Returns whether a connection can be switched: one over HTTP/2 only where the server has said so.
-    async fn can_switch(&self, sender: &mut Sender) -> bool {
+    async fn can_switch(&self, sender: &mut Sender, address: &Address) -> bool {
+        if sender.is_http2() && !address.switches_over_http2() {
+            return false;
+        }
         timeout(self.connect_timeout, sender.can_switch()).await.unwrap_or(false)
     }
 

@@ -172,6 +172,7 @@ impl Egress {
         if head.method == Method::TRACE && !options.trace {
             return Err(Failure::NoRoute);
         }
+        options.restrict_upgrade(&mut head);
         options.edit(&mut head, &route.rule.pattern.path);
         let sent = route.upstream.send(head, body);
         let mut response = match options.timeout {

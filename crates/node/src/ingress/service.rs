@@ -156,12 +156,13 @@ impl Ingress {
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
+        let other = headers::other_upgrade(&head.headers, upgrade);
         let progress = intake.progress();
         match self.exchange(&rules, head, intake, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let Some(upgrade) = upgrade {
-                    if let Err(failure) = switch::worded(&mut response, upgrade, version) {
+                    if let Err(failure) = switch::worded(&mut response, upgrade, other, version) {
                         return refuse(failure, &asked, request_id, false, record);
                     }
                     if let Some((raw, permit)) = response.body_mut().take_raw() {

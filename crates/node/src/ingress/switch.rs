@@ -1,7 +1,7 @@
 //! A switch of protocols as each version of HTTP words it for a visitor (RFC 9110 §7.8, RFC 8441).
 
 use adit_core::{failure::Failure, http::headers, wire::exchange::Upgrade};
-use http::{Method, Response, StatusCode, Version, request::Parts};
+use http::{HeaderValue, Method, Response, StatusCode, Version, request::Parts};
 use hyper::ext::Protocol;
 
 /// Makes of an extended CONNECT the GET that asks for the same.
@@ -19,16 +19,22 @@ pub fn from_extended_connect(parts: &mut Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Words the answer to a request to switch, for a visitor that speaks `version`. One that declines stays as it is.
+/// Words the answer to a request to switch, for a visitor that speaks `version` and that named `other` where it did not
+/// ask for a WebSocket. One that declines stays as it is.
 ///
 /// # Errors
 ///
 /// [`Failure::UpstreamProtocol`] when the upstream declines with what agrees over HTTP/2.
-pub fn worded<B>(response: &mut Response<B>, upgrade: Upgrade, version: Version) -> Result<(), Failure> {
+pub fn worded<B>(
+    response: &mut Response<B>,
+    upgrade: Upgrade,
+    other: Option<HeaderValue>,
+    version: Version,
+) -> Result<(), Failure> {
     let agreed = upgrade.is_agreed_by(response.status());
     if version != Version::HTTP_2 {
-        if agreed {
-            headers::set_upgrade(response.headers_mut(), upgrade);
+        if let Some(token) = upgrade.token().map(HeaderValue::from_static).or(other).filter(|_| agreed) {
+            headers::set_upgrade(response.headers_mut(), token);
         }
         return Ok(());
     }

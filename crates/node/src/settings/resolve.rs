@@ -9,7 +9,7 @@ use std::{
 };
 
 use adit_core::{
-    http::{edit::FieldEdits, host::Host},
+    http::{edit::FieldEdits, headers, host::Host},
     id::Group,
     route::{BadPattern, Pattern, RouteTable, RuleOptions, options},
     wire::config,
@@ -103,12 +103,18 @@ fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveE
             (0..).zip(groups).map(|(index, group)| at.key("groups").index(index).check(group.parse::<Group>()));
         parsed.collect::<Result<Vec<_>, _>>()
     });
+    for (index, token) in (0..).zip(&rule.upgrades) {
+        if !headers::is_upgrade_token(token) {
+            return Err(at.key("upgrades").index(index).error("must be the name of a protocol that is not HTTP"));
+        }
+    }
     let options = RuleOptions {
         timeout: rule.timeout,
         set_host: set_host(at, rule.set_host)?,
         strip_prefix: rule.strip_prefix,
         connect: rule.connect,
         trace: rule.trace,
+        upgrades: rule.upgrades,
         request_headers: field_edits(&at.key("request_headers"), &rule.request_headers)?,
         response_headers: field_edits(&at.key("response_headers"), &rule.response_headers)?,
         retries: options::RETRIES,

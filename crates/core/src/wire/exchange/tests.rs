@@ -52,6 +52,14 @@ fn a_request_head_has_these_bytes() {
 }
 
 #[test]
+fn upgrades_have_these_numbers() {
+    for (number, upgrade) in (0..).zip([Upgrade::WebSocket, Upgrade::Connect, Upgrade::Other]) {
+        assert_eq!(postcard::to_allocvec(&upgrade).unwrap(), [number]);
+    }
+    assert!(postcard::from_bytes::<Upgrade>(&[3]).is_err(), "an upgrade without a number");
+}
+
+#[test]
 fn replies_have_these_bytes() {
     let interim =
         Reply::Informational(ReplyHead { status: StatusCode::EARLY_HINTS, reason: None, headers: HeaderMap::new() });
