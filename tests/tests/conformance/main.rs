@@ -1,7 +1,7 @@
 //! The conformance matrix: every behaviour for every pair of HTTP versions, in both directions, and the document that
 //! says so.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what these tests set up has to be there")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what these tests set up has to be there")]
 
 mod framing;
 mod grpc;
