@@ -143,7 +143,7 @@ for version, options in VERSIONS.items():
 
     @case("curl", f"{version}: Expect: 100-continue, accepted and refused")
     def _(entry, options=options):
-        asked = [*options, "-H", "Expect: 100-continue", "--expect100-timeout", "20", "--data-binary", "@-"]
+        asked = [*options, "-H", "Expect: 100-continue", "--expect100-timeout", "5", "--data-binary", "@-"]
         accepted = curl(entry, "/echo", *asked, stdin=LARGE)
         if options:
             # Over HTTP/2 the backend itself cannot refuse a body that it has not read.

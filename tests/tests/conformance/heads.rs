@@ -27,6 +27,8 @@ conformance! { "Heads":
     a_rule_can_set_the_host,
     hosts_that_disagree_are_refused,
     options_of_everything_arrives_as_it_is [h1 to any],
+    framing_with_two_readings_is_refused_and_the_connection_closed [h1 to any],
+    a_length_beside_chunked_becomes_one_request_and_a_close [h1 to any],
 }
 
 fn authority(seen: &Head) -> String {
@@ -190,6 +192,35 @@ async fn hosts_that_disagree_are_refused(cell: Cell) {
         }
     }
     assert_eq!(upstream.saw().requests(), 0);
+}
+
+const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: app.test\r\n\r\n";
+
+async fn framing_with_two_readings_is_refused_and_the_connection_closed(cell: Cell) {
+    let upstream = Upstream::echo();
+    let tunnel = cell.tunnel(&upstream).await;
+    for framing in [
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: +3",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: identity",
+    ] {
+        let request = format!("POST / HTTP/1.1\r\nHost: app.test\r\n{framing}\r\n\r\n{HIDDEN}");
+        let answer = raw::ask(tunnel.entry(), request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.matches("HTTP/1.1").count() == 1, "{framing}: {answer}");
+    }
+    assert_eq!(upstream.saw().requests(), 0);
+}
+
+async fn a_length_beside_chunked_becomes_one_request_and_a_close(cell: Cell) {
+    let upstream = Upstream::echo();
+    let tunnel = cell.tunnel(&upstream).await;
+    let head = "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answer = raw::ask(tunnel.entry(), format!("{head}5\r\nhello\r\n0\r\n\r\n{HIDDEN}")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+    let seen = upstream.saw().last();
+    assert_eq!((upstream.saw().requests(), seen.uri.path(), seen.values("content-length")), (1, "/", vec![]));
 }
 
 async fn options_of_everything_arrives_as_it_is(cell: Cell) {

@@ -21,6 +21,7 @@ conformance! { "Streaming, interim responses and cancellation":
     an_upload_is_answered_chunk_by_chunk_while_it_runs,
     a_response_that_begins_early_leaves_the_upload_running,
     a_visitor_that_waits_to_be_told_to_continue_is_told [h1 to any],
+    an_upstream_that_refuses_what_it_is_asked_for_gets_no_body [h1 to h1],
     early_hints_arrive [any to any open "hyper sends no interim response of its user's: its server API has none but the 100 that it sends itself"],
     a_visitor_that_goes_away_before_the_head_cancels_the_request,
     a_visitor_that_goes_away_within_the_body_cancels_the_request,
@@ -123,6 +124,17 @@ async fn a_visitor_that_waits_to_be_told_to_continue_is_told(cell: Cell) {
     visitor.send("body").await;
     let answer = visitor.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nbody"), "{answer}");
+}
+
+async fn an_upstream_that_refuses_what_it_is_asked_for_gets_no_body(cell: Cell) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let tunnel = cell.tunnel(&upstream).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n").await;
+    let call = calls.next().await;
+    assert_eq!(values(&call.head.headers, "expect"), ["100-continue"]);
+    call.answer_with(response(417, &[], full("")));
+    assert!(visitor.rest().await.starts_with("HTTP/1.1 417 "));
 }
 
 async fn early_hints_arrive(cell: Cell) {
