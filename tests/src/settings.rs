@@ -44,6 +44,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
     ServerSettings {
         tunnel: TunnelListen { listen: loopback(), credentials: trust.server(), client_roots: trust.roots() },
         http: None,
+        https: None,
         ingress: Vec::new(),
         groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()], push: None })]),
         egress: EgressSettings::default(),
@@ -71,6 +72,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
             allow: Allow::default(),
         },
         http: None,
+        https: None,
         egress: EgressSettings::default(),
         admin: None,
         limits: Limits::default(),
@@ -80,7 +82,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
 
 /// An entry that believes nobody.
 pub fn entry() -> HttpEntry {
-    HttpEntry { listen: loopback(), trusted_proxies: Vec::new() }
+    HttpEntry::new(loopback())
 }
 
 /// Makes the URL of a backend server.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use adit_core::limits::{Limits, Timeouts};
-use adit_node::settings::{EgressSettings, ServerUrl};
+use adit_node::settings::{EgressSettings, HttpsEntry, ServerUrl};
 
 use crate::{
     node::{ClientNode, ServerNode},
@@ -67,6 +67,19 @@ impl Tunnel {
             Direction::Reverse => self.server.entry(),
             Direction::Forward => self.client.entry(),
         }
+    }
+
+    /// Returns where visitors connect with TLS.
+    pub fn tls_entry(&self) -> SocketAddr {
+        match self.direction {
+            Direction::Reverse => self.server.tls_entry(),
+            Direction::Forward => self.client.tls_entry(),
+        }
+    }
+
+    /// Connects a visitor that asks for `localhost` with TLS, and speaks what is negotiated out of `alpn`.
+    pub async fn tls(&self, alpn: &[&str]) -> Visitor {
+        Visitor::tls(self.tls_entry(), "localhost", self.trust.roots(), alpn).await
     }
 
     /// Connects a visitor that speaks HTTP/1.1.
@@ -133,6 +146,7 @@ impl Setup {
     pub async fn start(self, direction: Direction) -> Tunnel {
         speak();
         let trust = Trust::default();
+        let tls_entry = HttpsEntry { http: settings::entry(), certificates: vec![trust.server()] };
         let mut entry = settings::entry();
         entry.trusted_proxies = self.trusted_proxies.iter().map(|network| network.parse().unwrap()).collect();
         let mut server = match direction {
@@ -140,15 +154,19 @@ impl Setup {
             Direction::Forward => settings::server(&trust),
         };
         (server.limits, server.timeouts) = (self.limits, self.timeouts);
-        let (mut client_entry, mut client_egress) = (None, EgressSettings::default());
+        let (mut client_entry, mut client_tls_entry, mut client_egress) = (None, None, EgressSettings::default());
         match direction {
-            Direction::Reverse => (server.http, client_egress) = (Some(entry), self.egress),
-            Direction::Forward => (client_entry, server.egress) = (Some(entry), self.egress),
+            Direction::Reverse => {
+                (server.http, server.https, client_egress) = (Some(entry), Some(tls_entry), self.egress);
+            }
+            Direction::Forward => {
+                (client_entry, client_tls_entry, server.egress) = (Some(entry), Some(tls_entry), self.egress);
+            }
         }
         let server = ServerNode::start(server).await;
         let mut client = settings::client(&trust, CLIENT, server.tunnel);
         (client.limits, client.timeouts) = (self.limits, self.timeouts);
-        (client.http, client.egress) = (client_entry, client_egress);
+        (client.http, client.https, client.egress) = (client_entry, client_tls_entry, client_egress);
         let client = ClientNode::start(client).await;
         server.has_clients(GROUP, 1).await;
         client.has_servers(1).await;

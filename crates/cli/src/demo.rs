@@ -116,7 +116,8 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             credentials: credentials(&authority.server(&[])?)?,
             client_roots: roots(authority)?,
         },
-        http: Some(HttpEntry { listen: loopback(port), trusted_proxies: Vec::new() }),
+        http: Some(HttpEntry::new(loopback(port))),
+        https: None,
         ingress: vec![IngressRule {
             pattern: pattern(None, None)?,
             group: group.clone(),
@@ -153,6 +154,7 @@ fn client_settings(
             allow: Allow::default(),
         },
         http: None,
+        https: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },
         admin: None,
         limits: Limits::default(),

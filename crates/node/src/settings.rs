@@ -30,6 +30,8 @@ pub struct ServerSettings {
     pub tunnel: TunnelListen,
     /// Where visitors connect.
     pub http: Option<HttpEntry>,
+    /// Where visitors connect with TLS.
+    pub https: Option<HttpsEntry>,
     /// Which group answers which requests.
     pub ingress: Vec<IngressRule>,
     /// Who may join which group.
@@ -51,6 +53,8 @@ pub struct ClientSettings {
     pub tunnel: TunnelConnect,
     /// Where local apps connect.
     pub http: Option<HttpEntry>,
+    /// Where local apps connect with TLS.
+    pub https: Option<HttpsEntry>,
     /// What the server may reach through this client.
     pub egress: EgressSettings,
     /// Where operators connect.
@@ -96,6 +100,22 @@ pub struct HttpEntry {
     pub listen: SocketAddr,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+impl HttpEntry {
+    /// Makes an entry that believes nobody.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, trusted_proxies: Vec::new() }
+    }
+}
+
+/// A listener for HTTP/1.1 and HTTP/2 over TLS, as ALPN decides.
+#[derive(Debug)]
+pub struct HttpsEntry {
+    /// What it has in common with an entry without TLS.
+    pub http: HttpEntry,
+    /// A visitor gets the one for the name that it asks for, or else the first; at least one.
+    pub certificates: Vec<Credentials>,
 }
 
 /// A listener for the admin interface.

@@ -1,7 +1,6 @@
 //! From a visitor's request to an exchange: one view of the head, one rule, one link.
 
 use std::{
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,7 +23,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{refusal, replay::Replay};
@@ -53,8 +51,6 @@ pub struct Ingress {
 pub struct Rules {
     /// Which group answers which requests.
     pub routes: RouteTable<Route>,
-    /// Whose `X-Forwarded-*` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
     /// Bounds.
     pub limits: Limits,
     /// Waits.
@@ -81,12 +77,6 @@ impl Ingress {
     /// Replaces the rules.
     pub fn replace(&self, rules: Rules) {
         self.rules.store(Arc::new(rules));
-    }
-
-    /// Returns whether the word of a peer on where its requests come from is believed.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.rules.load().trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// Returns the limits that entries keep.

@@ -31,7 +31,7 @@ use crate::{
     admin::{self, Admin, Handles},
     egress::service::{Egress, Routes},
     ingress::{
-        listener::Listener,
+        entries::{Doors, Entries, EntryError, NewTerms},
         service::{Ingress, Route, Rules},
     },
     link::{
@@ -51,7 +51,7 @@ use crate::{
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: Option<Listener>,
+    entries: Entries,
     admin: Option<Admin>,
     control: ServerControl,
 }
@@ -61,6 +61,7 @@ pub struct Server {
 pub struct ServerControl {
     endpoint: Endpoint,
     ingress: Arc<Ingress>,
+    doors: Doors,
     lobby: Arc<Lobby>,
     handles: Arc<Handles>,
     bound: Bound,
@@ -71,6 +72,7 @@ pub struct ServerControl {
 struct Bound {
     tunnel: SocketAddr,
     http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     connections_max: usize,
 }
@@ -103,7 +105,7 @@ impl Server {
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, admin, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
@@ -121,11 +123,8 @@ impl Server {
         };
         lobby.replace(HouseRules { groups, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
-        let (listener, trusted_proxies) = match http {
-            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
-            None => (None, Vec::new()),
-        };
-        let rules = Rules { routes, trusted_proxies, limits, timeouts };
+        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
+        let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
         let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, recorder));
         let endpoint = listen(&tunnel)?;
@@ -134,21 +133,29 @@ impl Server {
             version: env!("CARGO_PKG_VERSION"),
             tunnel: endpoint.local_addr().ok(),
             connect: Vec::new(),
-            http: listener.as_ref().map(Listener::address),
+            http: entries.http_address(),
+            https: entries.https_address(),
             admin: admin.as_ref().map(Admin::address),
             limits,
             timeouts,
         };
         let handles = Handles {
             registry,
-            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            ingress: (!entries.is_empty()).then(|| Arc::clone(&ingress)),
             egress: Arc::clone(&lobby.egress),
             pushed: Vec::new(),
             needs: None,
             config: ArcSwap::from_pointee(told),
         };
-        let control = ServerControl { endpoint, ingress, lobby: Arc::new(lobby), handles: Arc::new(handles), bound };
-        Ok(Self { listener, admin, control })
+        let control = ServerControl {
+            endpoint,
+            ingress,
+            doors: entries.doors(),
+            lobby: Arc::new(lobby),
+            handles: Arc::new(handles),
+            bound,
+        };
+        Ok(Self { entries, admin, control })
     }
 
     /// Returns what can be done to the server while it runs.
@@ -167,7 +174,12 @@ impl Server {
 
     /// Returns the address of the HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().map(Listener::address)
+        self.entries.http_address()
+    }
+
+    /// Returns the address of the HTTPS entry, with the port that the system chose where it was 0.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.entries.https_address()
     }
 
     /// Returns the address of the admin interface, with the port that the system chose where it was 0.
@@ -184,9 +196,9 @@ impl Server {
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { listener, admin, control } = self;
-        let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
-        let running = Running { endpoint, listener, ingress, admin, handles };
+        let Self { entries, admin, control } = self;
+        let ServerControl { endpoint, ingress, doors: _, lobby, handles, bound: _ } = control;
+        let running = Running { endpoint, entries, ingress, admin, handles };
         let grace = || lobby.house_rules.load().timeouts.drain;
         let links = |endpoint, stopping| accept_links(endpoint, Arc::clone(&lobby), stopping);
         running.until_drained(stop, grace, links).await;
@@ -204,13 +216,14 @@ impl ServerControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, admin: _, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
         let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots)?;
+        let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
         self.lobby.replace(HouseRules { groups, limits, timeouts })?;
-        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
-        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.ingress.replace(Rules { routes, limits, timeouts });
+        self.doors.replace(terms);
         self.lobby.egress.replace(own);
         self.endpoint.set_server_config(Some(tls));
         self.handles.told(limits, timeouts);
@@ -223,6 +236,7 @@ impl Bound {
         Self {
             tunnel: settings.tunnel.listen,
             http: settings.http.as_ref().map(|http| http.listen),
+            https: settings.https.as_ref().map(|https| https.http.listen),
             admin: settings.admin.map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
@@ -232,6 +246,7 @@ impl Bound {
         let keys = [
             ("tunnel.listen", self.tunnel != running.tunnel),
             ("http.listen", self.http != running.http),
+            ("https.listen", self.https != running.https),
             ("admin.listen", self.admin != running.admin),
             ("limits.connections_max", self.connections_max != running.connections_max),
         ];

@@ -177,7 +177,8 @@ impl Authority {
                 credentials: self.credentials("localhost"),
                 client_roots: self.roots(),
             },
-            http: Some(HttpEntry { listen: ANY, trusted_proxies: Vec::new() }),
+            http: Some(HttpEntry::new(ANY)),
+            https: None,
             ingress: vec![IngressRule {
                 pattern: pattern(None, Some("/")).unwrap(),
                 group: "web".parse().unwrap(),
@@ -213,6 +214,7 @@ impl Authority {
                 allow: Allow::default(),
             },
             http: None,
+            https: None,
             egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) },
             admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),

@@ -1,0 +1,188 @@
+//! One visitor's connection: what it is, and HTTP on it.
+
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use adit_core::http::head::Entry;
+use bytes::BytesMut;
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::{Service, service_fn},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    entries::Terms,
+    rewound::Rewound,
+    service::{Ingress, VisitorBody},
+    tls::ALPN_HTTP2,
+};
+
+/// How much of an upload over HTTP/2 may be ahead of its reader, per stream and per connection: hyper's 1 MiB
+/// for a whole connection would let one slow upload stop all others.
+const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const H2_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What an HTTP/2 connection starts with (RFC 9113 §3.4).
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How many requests one HTTP/2 connection may have in flight.
+const H2_STREAMS_MAX: u32 = 256;
+
+/// How much is read to see what a connection is: the head of most requests.
+const FIRST_READ_BYTES: usize = 1024;
+
+/// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over.
+pub async fn serve(
+    tcp: TcpStream,
+    visitor: SocketAddr,
+    terms: Arc<Terms>,
+    ingress: Arc<Ingress>,
+    drain: CancellationToken,
+) {
+    // A connection that shows nothing of a request is not in flight.
+    let opened = tokio::select! {
+        opened = open(tcp, &terms, &ingress) => opened,
+        () = drain.cancelled() => return,
+    };
+    let scheme = terms.scheme();
+    let http = Http { entry: Entry { visitor, scheme, trusted: terms.trusts(visitor.ip()) }, ingress, drain };
+    let served = match opened {
+        Ok(Opened::Plain(version, io)) => http.serve(version, io).await,
+        Ok(Opened::Tls(version, io)) => http.serve(version, *io).await,
+        Err(error) => return tracing::debug!(%visitor, %error, "no request came"),
+    };
+    if let Err(error) = served {
+        tracing::debug!(%visitor, %error, "connection ended");
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// A connection on which a visitor has begun to speak HTTP.
+enum Opened {
+    Plain(Version, Rewound<TcpStream>),
+    Tls(Version, Box<Rewound<TlsStream<TcpStream>>>),
+}
+
+async fn open(mut tcp: TcpStream, terms: &Terms, ingress: &Ingress) -> io::Result<Opened> {
+    let timeouts = ingress.timeouts();
+    let Some(tls) = terms.tls() else {
+        let (version, ahead) = in_time(timeouts.request_head, version(&mut tcp)).await?;
+        return Ok(Opened::Plain(version, Rewound::new(ahead.freeze(), tcp)));
+    };
+    // Boxed: it would make the future of every plain connection many times as large.
+    let mut tls = in_time(timeouts.tls_handshake, Box::pin(tls.accept(tcp))).await?;
+    // hyper has no deadline of its own before the preface of HTTP/2 is there.
+    let (_, ahead) = in_time(timeouts.request_head, version(&mut tls)).await?;
+    // RFC 9113 §3.2: over TLS it is the negotiation that decides.
+    let negotiated = tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+    let version = if negotiated { Version::Http2 } else { Version::Http1 };
+    Ok(Opened::Tls(version, Box::new(Rewound::new(ahead.freeze(), tls))))
+}
+
+async fn in_time<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(wait, work).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
+}
+
+/// Reads until HTTP/2 can be told from HTTP/1.1, or to the end. Returns what was read.
+async fn version(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Version, BytesMut)> {
+    let mut read = BytesMut::with_capacity(FIRST_READ_BYTES);
+    loop {
+        if io.read_buf(&mut read).await? == 0 {
+            return Ok((Version::Http1, read));
+        }
+        let start = &read[..read.len().min(H2_PREFACE.len())];
+        if start == H2_PREFACE {
+            return Ok((Version::Http2, read));
+        }
+        if !H2_PREFACE.starts_with(start) {
+            return Ok((Version::Http1, read));
+        }
+    }
+}
+
+/// HTTP on one connection.
+struct Http {
+    entry: Entry,
+    ingress: Arc<Ingress>,
+    drain: CancellationToken,
+}
+
+impl Http {
+    async fn serve<I>(self, version: Version, io: I) -> hyper::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        match version {
+            Version::Http1 => self.serve_http1(io).await,
+            Version::Http2 => self.serve_http2(io).await,
+        }
+    }
+
+    async fn serve_http1<I>(self, io: I) -> hyper::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = self.ingress.limits();
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.ingress.timeouts().request_head)
+            // hyper answers 431 itself beyond these.
+            .max_headers(limits.head_fields_max)
+            .max_buf_size(limits.head_frame_bytes_max());
+        let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.service()).with_upgrades());
+        tokio::select! {
+            served = &mut connection => served,
+            () = self.drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    }
+
+    async fn serve_http2<I>(self, io: I) -> hyper::Result<()>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = self.ingress.limits();
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(H2_STREAMS_MAX)
+            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+            .keep_alive_interval(Duration::from_secs(20));
+        let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.service()));
+        tokio::select! {
+            served = &mut connection => served,
+            () = self.drain.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        }
+    }
+
+    fn service(
+        &self,
+    ) -> impl Service<Request<Incoming>, Response = Response<VisitorBody>, Error = Infallible, Future: Send> + use<>
+    {
+        let (ingress, entry) = (Arc::clone(&self.ingress), self.entry);
+        service_fn(move |request| {
+            let ingress = Arc::clone(&ingress);
+            async move { Ok(ingress.call(request, entry).await) }
+        })
+    }
+}
