@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use adit_core::limits::{Limits, Timeouts};
-use adit_node::settings::{EgressSettings, HttpsEntry, ServerUrl};
+use adit_node::settings::{EgressSettings, HttpEntry, HttpsEntry, ServerUrl};
 
 use crate::{
     node::{ClientNode, ServerNode},
@@ -34,7 +34,7 @@ impl Direction {
 /// A tunnel that is not running yet.
 pub struct Setup {
     egress: EgressSettings,
-    trusted_proxies: Vec<&'static str>,
+    entry: HttpEntry,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -58,7 +58,7 @@ impl Tunnel {
 
     /// Prepares a tunnel with these rules and upstreams at its far end.
     pub fn with(egress: EgressSettings) -> Setup {
-        Setup { egress, trusted_proxies: Vec::new(), limits: Limits::default(), timeouts: settings::timeouts() }
+        Setup { egress, entry: settings::entry(), limits: Limits::default(), timeouts: settings::timeouts() }
     }
 
     /// Returns where visitors connect.
@@ -138,7 +138,14 @@ impl Setup {
     /// Lets the entry believe what proxies in a network say of their visitors.
     #[must_use]
     pub fn trusting(mut self, network: &'static str) -> Self {
-        self.trusted_proxies.push(network);
+        self.entry.trusted_proxies.push(network.parse().unwrap());
+        self
+    }
+
+    /// Has every connection begin with a PROXY header.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.entry.proxy_protocol = true;
         self
     }
 
@@ -146,9 +153,8 @@ impl Setup {
     pub async fn start(self, direction: Direction) -> Tunnel {
         speak();
         let trust = Trust::default();
-        let tls_entry = HttpsEntry { http: settings::entry(), certificates: vec![trust.server()] };
-        let mut entry = settings::entry();
-        entry.trusted_proxies = self.trusted_proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let tls_entry = HttpsEntry { http: self.entry.clone(), certificates: vec![trust.server()] };
+        let entry = self.entry;
         let mut server = match direction {
             Direction::Reverse => settings::public_server(&trust),
             Direction::Forward => settings::server(&trust),

@@ -45,11 +45,8 @@ pub struct Network {
 /// Where the scenario does, and where no runtime can be made.
 #[expect(clippy::expect_used, reason = "a test that cannot start is a failed test")]
 pub fn run<T>(spec: PathSpec, seed: u64, scenario: impl AsyncFnOnce(Network) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let network = Network {
             start: Instant::now(),

@@ -79,7 +79,10 @@ fn the_shipped_client_fits_the_shipped_server() {
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     let said = complaint(&home(), &format!("{TUNNEL}[http]\nlistn = \"127.0.0.1:80\"\n"));
-    assert_eq!(said, "7: http.listn: unknown key, did you mean listen? (known here: listen, trusted_proxies)");
+    assert_eq!(
+        said,
+        "7: http.listn: unknown key, did you mean listen? (known here: listen, trusted_proxies, proxy_protocol)"
+    );
 }
 
 #[test]
@@ -234,4 +237,19 @@ fn the_files_that_a_configuration_names_are_known() {
         loaded.files.iter().map(|file| file.strip_prefix(home.path()).unwrap().to_str().unwrap()).collect();
     let expected = ["certs/server.pem", "certs/server.key", "certs/ca.pem", "certs/web-1.pem", "certs/web-1.key"];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_proxy_header_is_taken_from_trusted_proxies_only() {
+    let home = home();
+    for entry in ["http", "https"] {
+        let pair = "cert = \"certs/server.pem\"\nkey = \"certs/server.key\"\n";
+        let pair = if entry == "https" { pair } else { "" };
+        let said =
+            complaint(&home, &format!("{TUNNEL}[{entry}]\nlisten = \"127.0.0.1:0\"\nproxy_protocol = true\n{pair}"));
+        let expected = "needs trusted_proxies: nobody else may say who a visitor is";
+        assert_eq!(said, format!("8: {entry}.proxy_protocol: {expected}"));
+    }
+    let said = complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"http://a\"]\nproxy_protocol = \"v3\"\n"));
+    assert!(said.starts_with("8: upstreams.a.proxy_protocol: "), "{said}");
 }

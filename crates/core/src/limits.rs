@@ -61,9 +61,9 @@ pub struct Timeouts {
     /// From the request to the head of its response; then 504.
     #[serde(with = "humantime_serde")]
     pub response_head: Duration,
-    /// To a visitor's TLS connection; then it is closed.
+    /// From a visitor's connection to the end of its PROXY header and TLS handshake; then it is closed.
     #[serde(with = "humantime_serde")]
-    pub tls_handshake: Duration,
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head; then 408 or a closed connection.
     #[serde(with = "humantime_serde")]
     pub request_head: Duration,
@@ -106,7 +106,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             response_head: Duration::from_secs(30),
-            tls_handshake: Duration::from_secs(10),
+            handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(30),
             connect: Duration::from_secs(5),
             upstream_resolve: Duration::from_secs(10),

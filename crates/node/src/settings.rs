@@ -12,6 +12,7 @@ use std::{
 
 use adit_core::{
     balance::policy::Policy,
+    http::proxy_protocol,
     id::Group,
     limits::{Limits, Timeouts},
     route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
@@ -100,12 +101,14 @@ pub struct HttpEntry {
     pub listen: SocketAddr,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    pub proxy_protocol: bool,
 }
 
 impl HttpEntry {
     /// Makes an entry that believes nobody.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, trusted_proxies: Vec::new() }
+        Self { listen, trusted_proxies: Vec::new(), proxy_protocol: false }
     }
 }
 
@@ -199,6 +202,8 @@ pub struct UpstreamSettings {
     pub roots: Option<RootCertStore>,
     /// The name in the certificates of `https://` servers, where it is not their host.
     pub server_name: Option<ServerName<'static>>,
+    /// The PROXY header that each connection begins with, where there is one; each request has its own then.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How to check the servers, besides what requests show.
     pub check: Option<HealthCheck>,
     /// The most connections to a server that are kept without use.
@@ -209,7 +214,15 @@ impl UpstreamSettings {
     /// Makes settings in which everything but the servers is the default.
     pub fn new(servers: Vec<ServerUrl>) -> Self {
         let idle_connections_max = Limits::default().idle_connections_max;
-        Self { servers, policy: Policy::default(), roots: None, server_name: None, check: None, idle_connections_max }
+        Self {
+            servers,
+            policy: Policy::default(),
+            roots: None,
+            server_name: None,
+            proxy_protocol: None,
+            check: None,
+            idle_connections_max,
+        }
     }
 }
 

@@ -113,6 +113,15 @@ impl Visitor {
         Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
     }
 
+    /// Returns the address that the entry sees.
+    ///
+    /// # Panics
+    ///
+    /// When the connection is gone.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a connection")
+    }
+
     /// Returns whether it speaks HTTP/2.
     pub fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))

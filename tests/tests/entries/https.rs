@@ -41,7 +41,7 @@ async fn negotiation_decides_between_http_2_and_http_1(direction: Direction) {
 
 async fn a_visitor_that_stops_within_its_handshake_is_shown_out(direction: Direction) {
     let upstream = Upstream::echo();
-    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.tls_handshake = Duration::from_millis(50));
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.handshake = Duration::from_millis(50));
     let tunnel = setup.start(direction).await;
     // A record that is longer than what comes of it; and HTTP, where TLS is spoken.
     for start in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {

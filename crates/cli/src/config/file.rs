@@ -121,6 +121,9 @@ pub struct HttpEntry {
     /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// `[https]`.
@@ -139,6 +142,9 @@ pub struct HttpsEntry {
     /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 /// `[[https.certificates]]`.

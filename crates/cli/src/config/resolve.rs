@@ -71,7 +71,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
             credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
             client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
         },
-        http: file.http.map(http),
+        http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
         https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
@@ -88,7 +88,7 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
     check_listeners(&at, file.http.as_ref(), file.https.as_ref(), file.admin.as_ref())?;
     Ok(ClientSettings {
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
-        http: file.http.map(http),
+        http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
         https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
         egress: egress(base, file.egress, file.upstreams, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
@@ -200,7 +200,7 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
     }
     for (key, value) in [
         ("response_head", timeouts.response_head),
-        ("tls_handshake", timeouts.tls_handshake),
+        ("handshake", timeouts.handshake),
         ("request_head", timeouts.request_head),
         ("connect", timeouts.connect),
         ("heartbeat", timeouts.heartbeat),
@@ -221,8 +221,12 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
     Ok(())
 }
 
-fn http(entry: HttpFile) -> HttpEntry {
-    HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
+fn http(at: &At, entry: HttpFile) -> Result<HttpEntry, ResolveError> {
+    let HttpFile { listen, trusted_proxies, proxy_protocol } = entry;
+    if proxy_protocol && trusted_proxies.is_empty() {
+        return Err(at.key("proxy_protocol").error("needs trusted_proxies: nobody else may say who a visitor is"));
+    }
+    Ok(HttpEntry { listen, trusted_proxies, proxy_protocol })
 }
 
 fn https(at: &At, base: &Path, entry: HttpsFile) -> Result<HttpsEntry, ResolveError> {
@@ -240,8 +244,8 @@ fn https(at: &At, base: &Path, entry: HttpsFile) -> Result<HttpsEntry, ResolveEr
     if certificates.is_empty() {
         return Err(at.key("cert").error("missing: an entry with TLS needs cert and key, or [[https.certificates]]"));
     }
-    let http = HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies };
-    Ok(HttpsEntry { http, certificates })
+    let HttpsFile { listen, trusted_proxies, proxy_protocol, .. } = entry;
+    Ok(HttpsEntry { http: http(at, HttpFile { listen, trusted_proxies, proxy_protocol })?, certificates })
 }
 
 /// Two listeners cannot share a port of one address, and a wildcard address holds all others.

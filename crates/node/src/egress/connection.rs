@@ -2,13 +2,14 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use adit_core::failure::Failure;
+use adit_core::{failure::Failure, http::proxy_protocol};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -21,7 +22,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::TlsConnector;
@@ -59,6 +60,7 @@ pub struct Connector {
     url: ServerUrl,
     dialer: Dialer,
     speech: Speech,
+    proxy_protocol: Option<proxy_protocol::Version>,
 }
 
 /// What is spoken on a new connection.
@@ -115,6 +117,7 @@ impl Connector {
         url: ServerUrl,
         tls: &Arc<ClientConfig>,
         server_name: Option<&ServerName<'static>>,
+        proxy_protocol: Option<proxy_protocol::Version>,
         resolve_interval: Duration,
     ) -> Result<Self, InvalidDnsNameError> {
         let speech = match (url.protocol, server_name) {
@@ -124,7 +127,7 @@ impl Connector {
             (Protocol::Https, None) => Speech::Tls(Arc::clone(tls), ServerName::try_from(url.address.host.clone())?),
         };
         let dialer = Dialer::new(url.address.clone(), resolve_interval);
-        Ok(Self { url, dialer, speech })
+        Ok(Self { url, dialer, speech, proxy_protocol })
     }
 
     /// Returns where it leads.
@@ -132,25 +135,38 @@ impl Connector {
         &self.url
     }
 
-    /// Connects without a word of HTTP or TLS.
-    ///
-    /// # Errors
-    ///
-    /// What stands between us and the server.
-    pub async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        self.dialer.connect().await.map_err(|error| match error {
-            DialError::Unresolved(error) => ConnectError::Unresolved(error),
-            DialError::Refused(error) => ConnectError::Refused(error),
-        })
+    /// Returns whether a connection names the visitor that it is for, so that it can be for no other.
+    pub fn names_visitors(&self) -> bool {
+        self.proxy_protocol.is_some()
     }
 
-    /// Connects. The returned driver has to be polled for anything to happen.
+    /// Connects for a visitor, or for ourselves, without a word of HTTP or TLS.
     ///
     /// # Errors
     ///
     /// What stands between us and the server.
-    pub async fn connect(&self) -> Result<(Sender, Driver), ConnectError> {
-        let tcp = self.connect_tcp().await?;
+    pub async fn connect_tcp(&self, visitor: Option<SocketAddr>) -> Result<TcpStream, ConnectError> {
+        let mut tcp = self.dialer.connect().await.map_err(|error| match error {
+            DialError::Unresolved(error) => ConnectError::Unresolved(error),
+            DialError::Refused(error) => ConnectError::Refused(error),
+        })?;
+        if let Some(version) = self.proxy_protocol {
+            let written = async {
+                let header = proxy_protocol::encode(version, visitor, tcp.peer_addr()?);
+                tcp.write_all(&header).await
+            };
+            written.await.map_err(ConnectError::Refused)?;
+        }
+        Ok(tcp)
+    }
+
+    /// Connects likewise. The returned driver has to be polled for anything to happen.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the server.
+    pub async fn connect(&self, visitor: Option<SocketAddr>) -> Result<(Sender, Driver), ConnectError> {
+        let tcp = self.connect_tcp(visitor).await?;
         let connected = match &self.speech {
             Speech::Http1 => http1(tcp).await,
             Speech::H2c => http2(tcp).await,

@@ -1,6 +1,7 @@
 //! A request on its way to a server.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -37,12 +38,19 @@ pub struct Address {
     target: PathAndQuery,
     /// What the connection is to be switched to, in HTTP/1.1; over HTTP/2 it is a plain request.
     upgrade: Option<Upgrade>,
+    /// Whose request it is; nobody's where it is our own.
+    visitor: Option<SocketAddr>,
 }
 
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target, upgrade: None }
+        Self { authority: None, target, upgrade: None, visitor: None }
+    }
+
+    /// Returns whose request it is.
+    pub fn visitor(&self) -> Option<SocketAddr> {
+        self.visitor
     }
 
     /// Takes a head apart.
@@ -56,7 +64,8 @@ impl Address {
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
-        Ok((Self { authority, target: head.target, upgrade: head.upgrade }, request))
+        let (target, upgrade, visitor) = (head.target, head.upgrade, Some(head.visitor));
+        Ok((Self { authority, target, upgrade, visitor }, request))
     }
 
     /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.

@@ -1,6 +1,7 @@
 //! One backend server.
 
 use std::{
+    net::SocketAddr,
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -180,7 +181,7 @@ impl Server {
         reuse: Reuse,
     ) -> Result<Answered, NotSent> {
         loop {
-            let (mut sender, reused) = match self.checkout(reuse).await {
+            let (mut sender, reused) = match self.checkout(reuse, address.visitor()).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
             };
@@ -196,13 +197,13 @@ impl Server {
         }
     }
 
-    /// Connects for raw bytes, and learns from how that goes.
+    /// Connects a visitor for raw bytes, and learns from how that goes.
     ///
     /// # Errors
     ///
     /// When there is no connection within the connect timeout.
-    pub async fn connect(&self, attempt: Attempt) -> Result<TcpStream, Failure> {
-        let connected = timeout(self.connect_timeout, self.connector.connect_tcp()).await;
+    pub async fn connect(&self, visitor: SocketAddr, attempt: Attempt) -> Result<TcpStream, Failure> {
+        let connected = timeout(self.connect_timeout, self.connector.connect_tcp(Some(visitor))).await;
         connected.unwrap_or(Err(ConnectError::Late(self.connect_timeout))).map_err(|error| {
             let failure = error.failure();
             self.failed(attempt, &error.into());
@@ -212,7 +213,9 @@ impl Server {
 
     /// Gives back a connection whose exchange is over.
     pub fn give_back(&self, sender: Sender) {
-        self.lock_pool().give_back(sender);
+        if !self.connector.names_visitors() {
+            self.lock_pool().give_back(sender);
+        }
     }
 
     /// Takes in how an active check went.
@@ -222,7 +225,7 @@ impl Server {
     }
 
     /// Takes a connection that is there, or makes one. Returns whether it was there.
-    async fn checkout(&self, reuse: Reuse) -> Result<(Sender, bool), ConnectError> {
+    async fn checkout(&self, reuse: Reuse, visitor: Option<SocketAddr>) -> Result<(Sender, bool), ConnectError> {
         let kept = match reuse {
             Reuse::Any => self.lock_pool().take(),
             Reuse::None => None,
@@ -231,14 +234,16 @@ impl Server {
             return Ok((sender, true));
         }
         // Boxed: with TLS in it, it would make the future of every exchange many times as large.
-        let connected = timeout(self.connect_timeout, Box::pin(self.connector.connect())).await;
+        let connected = timeout(self.connect_timeout, Box::pin(self.connector.connect(visitor))).await;
         let (sender, driver) = connected.map_err(|_| ConnectError::Late(self.connect_timeout))??;
         {
             let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
             while drivers.try_join_next().is_some() {}
             drivers.spawn(driver);
         }
-        self.lock_pool().add(&sender);
+        if !self.connector.names_visitors() {
+            self.lock_pool().add(&sender);
+        }
         Ok((sender, false))
     }
 

@@ -160,7 +160,7 @@ impl Egress {
         if head.upgrade == Some(Upgrade::Connect) {
             // A rule for requests is no permission for whatever else the upstream understands.
             return if options.connect {
-                Ok(Handled::Connected(route.upstream.connect().await?))
+                Ok(Handled::Connected(route.upstream.connect(head.visitor).await?))
             } else {
                 Err(Failure::NoRoute)
             };

@@ -1,6 +1,7 @@
 //! A named set of backend servers, and the choice between them.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -86,8 +87,14 @@ impl Upstream {
         let shared_name: Arc<str> = name.as_str().into();
         let mut servers = Vec::new();
         for url in settings.servers {
-            let connector = Connector::new(url.clone(), &tls, settings.server_name.as_ref(), timeouts.upstream_resolve)
-                .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
+            let connector = Connector::new(
+                url.clone(),
+                &tls,
+                settings.server_name.as_ref(),
+                settings.proxy_protocol,
+                timeouts.upstream_resolve,
+            )
+            .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
             let pool = Pool::new(timeouts.upstream_idle, settings.idle_connections_max);
             servers.push(Arc::new(Server::new(Arc::clone(&shared_name), connector, pool, timeouts, started)));
         }
@@ -157,17 +164,17 @@ impl Upstream {
         Err(failure)
     }
 
-    /// Connects to one of the servers for raw bytes, each tried at most once.
+    /// Connects a visitor to one of the servers for raw bytes, each tried at most once.
     ///
     /// # Errors
     ///
     /// What stands between us and the last server tried.
-    pub async fn connect(&self) -> Result<TcpStream, Failure> {
+    pub async fn connect(&self, visitor: SocketAddr) -> Result<TcpStream, Failure> {
         let mut failure = Failure::UpstreamRefused;
         // Grows only where servers fail.
         let mut tried = Vec::new();
         while let Some((index, server, attempt)) = self.choose(&tried) {
-            match server.connect(attempt).await {
+            match server.connect(visitor, attempt).await {
                 Ok(tcp) => return Ok(tcp),
                 Err(refused) => failure = refused,
             }

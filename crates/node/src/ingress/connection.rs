@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use adit_core::http::head::Entry;
+use adit_core::{http::head::Entry, limits::Timeouts};
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::{
@@ -14,13 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     entries::Terms,
+    proxy_protocol,
     rewound::Rewound,
     service::{Ingress, VisitorBody},
     tls::ALPN_HTTP2,
@@ -43,22 +44,27 @@ const FIRST_READ_BYTES: usize = 1024;
 /// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over.
 pub async fn serve(
     tcp: TcpStream,
-    visitor: SocketAddr,
+    peer: SocketAddr,
     terms: Arc<Terms>,
     ingress: Arc<Ingress>,
     drain: CancellationToken,
 ) {
     // A connection that shows nothing of a request is not in flight.
+    let timeouts = ingress.timeouts();
     let opened = tokio::select! {
-        opened = open(tcp, &terms, &ingress) => opened,
+        opened = open(tcp, peer, &terms, &timeouts) => opened,
         () = drain.cancelled() => return,
     };
-    let scheme = terms.scheme();
-    let http = Http { entry: Entry { visitor, scheme, trusted: terms.trusts(visitor.ip()) }, ingress, drain };
-    let served = match opened {
-        Ok(Opened::Plain(version, io)) => http.serve(version, io).await,
-        Ok(Opened::Tls(version, io)) => http.serve(version, *io).await,
-        Err(error) => return tracing::debug!(%visitor, %error, "no request came"),
+    let Opened { visitor, version, io } = match opened {
+        Ok(opened) => opened,
+        Err(error) => return tracing::debug!(%peer, %error, "no request came"),
+    };
+    // What a header of the visitor says is no word of the proxy that the visitor came through.
+    let entry = Entry { visitor, scheme: terms.scheme(), trusted: terms.trusts(visitor.ip()) };
+    let http = Http { entry, ingress, drain };
+    let served = match io {
+        OpenedIo::Plain(io) => http.serve(version, io).await,
+        OpenedIo::Tls(io) => http.serve(version, *io).await,
     };
     if let Err(error) = served {
         tracing::debug!(%visitor, %error, "connection ended");
@@ -72,44 +78,58 @@ enum Version {
 }
 
 /// A connection on which a visitor has begun to speak HTTP.
-enum Opened {
-    Plain(Version, Rewound<TcpStream>),
-    Tls(Version, Box<Rewound<TlsStream<TcpStream>>>),
+struct Opened {
+    visitor: SocketAddr,
+    version: Version,
+    io: OpenedIo,
 }
 
-async fn open(mut tcp: TcpStream, terms: &Terms, ingress: &Ingress) -> io::Result<Opened> {
-    let timeouts = ingress.timeouts();
+enum OpenedIo {
+    Plain(Rewound<TcpStream>),
+    Tls(Box<Rewound<TlsStream<Rewound<TcpStream>>>>),
+}
+
+async fn open(mut tcp: TcpStream, peer: SocketAddr, terms: &Terms, timeouts: &Timeouts) -> io::Result<Opened> {
+    let until = Instant::now() + timeouts.handshake;
+    let (mut visitor, mut ahead) = (peer, BytesMut::new());
+    if terms.proxy_protocol() {
+        if !terms.trusts(peer.ip()) {
+            return Err(io::Error::other("it is none of the trusted proxies"));
+        }
+        (visitor, ahead) = by(until, proxy_protocol::read(&mut tcp, peer)).await?;
+    }
     let Some(tls) = terms.tls() else {
-        let (version, ahead) = in_time(timeouts.request_head, version(&mut tcp)).await?;
-        return Ok(Opened::Plain(version, Rewound::new(ahead.freeze(), tcp)));
+        let version = by(Instant::now() + timeouts.request_head, version(&mut tcp, &mut ahead)).await?;
+        return Ok(Opened { visitor, version, io: OpenedIo::Plain(Rewound::new(ahead.freeze(), tcp)) });
     };
     // Boxed: it would make the future of every plain connection many times as large.
-    let mut tls = in_time(timeouts.tls_handshake, Box::pin(tls.accept(tcp))).await?;
+    let mut tls = by(until, Box::pin(tls.accept(Rewound::new(ahead.freeze(), tcp)))).await?;
     // hyper has no deadline of its own before the preface of HTTP/2 is there.
-    let (_, ahead) = in_time(timeouts.request_head, version(&mut tls)).await?;
+    let mut ahead = BytesMut::new();
+    by(Instant::now() + timeouts.request_head, version(&mut tls, &mut ahead)).await?;
     // RFC 9113 §3.2: over TLS it is the negotiation that decides.
     let negotiated = tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     let version = if negotiated { Version::Http2 } else { Version::Http1 };
-    Ok(Opened::Tls(version, Box::new(Rewound::new(ahead.freeze(), tls))))
+    Ok(Opened { visitor, version, io: OpenedIo::Tls(Box::new(Rewound::new(ahead.freeze(), tls))) })
 }
 
-async fn in_time<T>(wait: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(wait, work).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
+async fn by<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout_at(deadline, work).await.unwrap_or_else(|elapsed| Err(elapsed.into()))
 }
 
-/// Reads until HTTP/2 can be told from HTTP/1.1, or to the end. Returns what was read.
-async fn version(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Version, BytesMut)> {
-    let mut read = BytesMut::with_capacity(FIRST_READ_BYTES);
+/// Reads until HTTP/2 can be told from HTTP/1.1, or to the end. What was `read` before is looked at first.
+async fn version(io: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) -> io::Result<Version> {
     loop {
-        if io.read_buf(&mut read).await? == 0 {
-            return Ok((Version::Http1, read));
-        }
         let start = &read[..read.len().min(H2_PREFACE.len())];
         if start == H2_PREFACE {
-            return Ok((Version::Http2, read));
+            return Ok(Version::Http2);
         }
         if !H2_PREFACE.starts_with(start) {
-            return Ok((Version::Http1, read));
+            return Ok(Version::Http1);
+        }
+        read.reserve(FIRST_READ_BYTES);
+        if io.read_buf(read).await? == 0 {
+            return Ok(Version::Http1);
         }
     }
 }

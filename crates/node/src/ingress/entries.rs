@@ -24,12 +24,14 @@ use crate::{
 /// What one entry goes by, beside the rules. Replaced as a whole; connections keep what they began with.
 pub struct Terms {
     trusted_proxies: Vec<IpNet>,
+    proxy_protocol: bool,
     tls: Option<TlsAcceptor>,
 }
 
 impl Terms {
     fn http(entry: &HttpEntry) -> Self {
-        Self { trusted_proxies: entry.trusted_proxies.clone(), tls: None }
+        let HttpEntry { listen: _, trusted_proxies, proxy_protocol } = entry;
+        Self { trusted_proxies: trusted_proxies.clone(), proxy_protocol: *proxy_protocol, tls: None }
     }
 
     fn https(entry: &HttpsEntry) -> Result<Self, TlsError> {
@@ -40,6 +42,11 @@ impl Terms {
     pub fn trusts(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
+    /// Returns whether every connection begins with a PROXY header.
+    pub fn proxy_protocol(&self) -> bool {
+        self.proxy_protocol
     }
 
     /// Returns what does TLS handshakes, where there are any.
@@ -55,8 +62,12 @@ impl Terms {
 
 impl std::fmt::Debug for Terms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { trusted_proxies, tls } = self;
-        f.debug_struct("Terms").field("trusted_proxies", trusted_proxies).field("tls", &tls.is_some()).finish()
+        let Self { trusted_proxies, proxy_protocol, tls } = self;
+        f.debug_struct("Terms")
+            .field("trusted_proxies", trusted_proxies)
+            .field("proxy_protocol", proxy_protocol)
+            .field("tls", &tls.is_some())
+            .finish()
     }
 }
 

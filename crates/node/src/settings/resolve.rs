@@ -134,6 +134,7 @@ fn upstream(
         policy: upstream.policy,
         roots,
         server_name: server_name.transpose()?,
+        proxy_protocol: upstream.proxy_protocol,
         check: check.transpose()?,
         ..UpstreamSettings::new(servers)
     })
