@@ -31,6 +31,9 @@ pub struct Limits {
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
     pub connections_max: usize,
+    /// The most connections that one visitor has at a node's entries; more are closed. A trusted proxy has as many as
+    /// it likes; an IPv6 network of 64 bits is one visitor.
+    pub connections_per_address_max: usize,
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,
 }
@@ -42,6 +45,7 @@ impl Default for Limits {
             head_fields_max: 256,
             exchanges_per_link_max: 1_000,
             connections_max: 16_384,
+            connections_per_address_max: 1_024,
             idle_connections_max: 256,
         }
     }
@@ -67,6 +71,15 @@ pub struct Timeouts {
     /// From the first byte of a request to the end of its head; then 408 or a closed connection.
     #[serde(with = "humantime_serde")]
     pub request_head: Duration,
+    /// How long nothing of a request's body may come; then 408.
+    #[serde(with = "humantime_serde")]
+    pub body_idle: Duration,
+    /// How long a visitor may take nothing of what is written to it; then its connection is closed.
+    #[serde(with = "humantime_serde")]
+    pub write_idle: Duration,
+    /// How long a visitor's HTTP/2 connection may be without a request; then it is closed.
+    #[serde(with = "humantime_serde")]
+    pub visitor_idle: Duration,
     /// To a connection to an upstream, TLS included.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
@@ -108,6 +121,9 @@ impl Default for Timeouts {
             response_head: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(30),
+            write_idle: Duration::from_secs(60),
+            visitor_idle: Duration::from_secs(120),
             connect: Duration::from_secs(5),
             upstream_resolve: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(60),

@@ -286,9 +286,22 @@ impl Outbox {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let complete = poll_fn(|cx| self.poll_fill(cx, body)).await?;
+        let complete = self.fill(body).await?;
         self.flush(stream).await.map_err(SendError::Stream)?;
         Ok(complete)
+    }
+
+    /// Adds what the body has ready. Waits for the body only when there is nothing to write. Returns whether the body
+    /// is complete.
+    ///
+    /// # Errors
+    ///
+    /// When the body ended early.
+    pub async fn fill<B>(&mut self, body: &mut B) -> Result<bool, SendError<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        poll_fn(|cx| self.poll_fill(cx, body)).await
     }
 
     fn poll_fill<B>(&mut self, cx: &mut Context<'_>, body: &mut B) -> Poll<Result<bool, SendError<B::Error>>>

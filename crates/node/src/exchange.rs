@@ -4,7 +4,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -82,7 +82,8 @@ impl Body for AnswerBody {
 /// Asks one exchange: sends a request over a link and waits for the head of its response.
 ///
 /// The head and what the body has ready leave in one write. The wait starts when the request is on its way as a
-/// whole; a body that takes longer may do so, as long as it gets on. Not cancel-safe; dropped early, it cancels the
+/// whole; a body that takes longer may do so, as long as it gets on, and how long it may not is its own affair: it fails
+/// with what the exchange then fails with. Not cancel-safe; dropped early, it cancels the
 /// exchange at the other end.
 ///
 /// # Errors
@@ -98,8 +99,7 @@ pub async fn ask<B>(
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Unanswered>
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Send,
+    B: Body<Data = Bytes, Error = Failure> + Send + Unpin + 'static,
 {
     let wait = deadline.saturating_duration_since(Instant::now());
     let permit = link.permit(deadline).await.map_err(Unanswered::unsent)?;
@@ -118,7 +118,7 @@ where
         let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
         (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
     } else {
-        let progress = Arc::<AtomicU64>::default();
+        let progress = Arc::<Progress>::default();
         let upload = Box::pin(upload(outbox, body, send, Arc::clone(&progress)));
         upload_and_read_reply(upload, &progress, &mut recv, &limits, &head.method, wait).await?
     };
@@ -158,7 +158,7 @@ async fn begin<B>(
     body: &mut B,
 ) -> Result<(SendStream, RecvStream, bool), Unanswered>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
     if head.body == BodyKind::None {
@@ -172,7 +172,7 @@ where
 /// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
 async fn upload_and_read_reply<U>(
     mut upload: Pin<Box<U>>,
-    progress: &AtomicU64,
+    progress: &Progress,
     recv: &mut RecvStream,
     limits: &Limits,
     method: &Method,
@@ -184,7 +184,7 @@ where
     let mut reply = pin!(read_reply(recv, limits, method));
     let mut seen = 0;
     loop {
-        let got_on = tokio::select! {
+        tokio::select! {
             biased;
             reply = &mut reply => {
                 // The response came first: the rest of the upload goes on beside it.
@@ -201,12 +201,14 @@ where
                 let reply = timeout(wait, reply).await.unwrap_or(Err(Failure::Timeout))?;
                 return Ok((None, reply));
             }
-            () = sleep(wait) => progress.load(Ordering::Relaxed),
-        };
-        if got_on == seen {
+            () = sleep(wait) => {}
+        }
+        let steps = progress.steps.load(Ordering::Relaxed);
+        // Whoever sends the body has its own deadline; this one is for whoever takes it.
+        if steps == seen && !progress.starving.load(Ordering::Relaxed) {
             return Err(Failure::Timeout);
         }
-        seen = got_on;
+        seen = steps;
     }
 }
 
@@ -229,18 +231,44 @@ async fn ask_to_switch(
     Ok(response)
 }
 
+/// How an upload gets on.
+#[derive(Debug, Default)]
+struct Progress {
+    steps: AtomicU64,
+    /// Whether it waits for more of the body.
+    starving: AtomicBool,
+}
+
 /// Sends a body to its end, and counts every step.
 async fn upload<B>(
     mut outbox: Outbox,
     mut body: B,
     mut send: SendStream,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 ) -> Result<(), Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    while !upload_some(&mut outbox, &mut body, &mut send).await? {
-        progress.fetch_add(1, Ordering::Relaxed);
+    loop {
+        progress.starving.store(true, Ordering::Relaxed);
+        let filled = outbox.fill(&mut body).await;
+        progress.starving.store(false, Ordering::Relaxed);
+        let complete = match filled {
+            Ok(complete) => complete,
+            Err(error) => {
+                let failure = upload_failure(&error);
+                send.reset(failure);
+                return Err(failure);
+            }
+        };
+        match outbox.flush(&mut send).await {
+            Ok(()) if complete => break,
+            Ok(()) => {}
+            // An answerer that wants no more of it is no failure: its reply says what is.
+            Err(StreamError::Peer(_)) => break,
+            Err(error) => return Err(error.failure()),
+        }
+        progress.steps.fetch_add(1, Ordering::Relaxed);
     }
     send.finish();
     Ok(())
@@ -251,11 +279,11 @@ where
 /// An answerer that wants no more of it is no failure: its reply says what is.
 async fn upload_some<B>(outbox: &mut Outbox, body: &mut B, send: &mut SendStream) -> Result<bool, Failure>
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     match outbox.advance(body, send).await {
         Err(SendError::Stream(StreamError::Peer(_))) => Ok(true),
-        advanced => advanced.map_err(|error| source_failure(&error, Failure::Cancelled)),
+        advanced => advanced.map_err(|error| upload_failure(&error)),
     }
 }
 
@@ -438,6 +466,15 @@ fn abandon(send: SendStream, recv: RecvStream, failure: Failure) -> Result<(), F
     send.reset(failure);
     recv.stop(failure);
     Err(failure)
+}
+
+/// What the early end of a request body means: its own failure when it broke where it came from.
+fn upload_failure(error: &SendError<Failure>) -> Failure {
+    match error {
+        SendError::Source(failure) => *failure,
+        SendError::Unencodable(_) => Failure::HeadTooLarge,
+        SendError::Stream(error) => error.failure(),
+    }
 }
 
 /// What an early end means: `source` when the body broke where it came from.

@@ -1,5 +1,6 @@
 //! HTTP clients: one that keeps to the rules, and one that sends what it is told.
 
+pub mod frames;
 pub mod raw;
 pub mod tls;
 

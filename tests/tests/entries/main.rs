@@ -2,5 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod attacks;
 mod https;
 mod proxy;
+mod slow;

@@ -193,6 +193,7 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("head_fields_max", limits.head_fields_max),
         ("exchanges_per_link_max", usize::try_from(limits.exchanges_per_link_max).unwrap_or(usize::MAX)),
         ("connections_max", limits.connections_max),
+        ("connections_per_address_max", limits.connections_per_address_max),
     ] {
         if value == 0 {
             return Err(limits_at.key(key).error("must be at least 1"));
@@ -202,6 +203,9 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("response_head", timeouts.response_head),
         ("handshake", timeouts.handshake),
         ("request_head", timeouts.request_head),
+        ("body_idle", timeouts.body_idle),
+        ("write_idle", timeouts.write_idle),
+        ("visitor_idle", timeouts.visitor_idle),
         ("connect", timeouts.connect),
         ("heartbeat", timeouts.heartbeat),
         ("sweep", timeouts.sweep),

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use adit_core::{http::head::Entry, limits::Timeouts};
+use adit_core::http::head::Entry;
 use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::{
@@ -14,23 +14,37 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    activity::{Activity, Lasting},
     entries::Terms,
     proxy_protocol,
     rewound::Rewound,
     service::{Ingress, VisitorBody},
+    stall::Impatient,
     tls::ALPN_HTTP2,
+    visitors::Admitted,
 };
 
 /// How much of an upload over HTTP/2 may be ahead of its reader, per stream and per connection: hyper's 1 MiB
 /// for a whole connection would let one slow upload stop all others.
-const H2_STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const H2_STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// How many requests may be taken back before we have looked at them (CVE-2023-44487), and how many of a visitor's
+/// mistakes are answered with a reset (CVE-2025-8671), before its connection ends.
+const H2_RESETS_PENDING_MAX: usize = 20;
+const H2_ERRORS_MAX: usize = 256;
+
+/// How often an HTTP/2 connection is pinged, and how long the answer may take.
+const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// `:method`, `:scheme`, `:authority`, `:path` and `:protocol`.
+const H2_PSEUDO_FIELDS: usize = 5;
 
 /// What an HTTP/2 connection starts with (RFC 9113 §3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -50,12 +64,11 @@ pub async fn serve(
     drain: CancellationToken,
 ) {
     // A connection that shows nothing of a request is not in flight.
-    let timeouts = ingress.timeouts();
     let opened = tokio::select! {
-        opened = open(tcp, peer, &terms, &timeouts) => opened,
+        opened = open(tcp, peer, &terms, &ingress) => opened,
         () = drain.cancelled() => return,
     };
-    let Opened { visitor, version, io } = match opened {
+    let Opened { visitor, version, io, _admitted } = match opened {
         Ok(opened) => opened,
         Err(error) => return tracing::debug!(%peer, %error, "no request came"),
     };
@@ -82,14 +95,21 @@ struct Opened {
     visitor: SocketAddr,
     version: Version,
     io: OpenedIo,
+    /// Counts while the connection lasts; not for a trusted proxy, which stands for many.
+    _admitted: Option<Admitted>,
 }
 
 enum OpenedIo {
-    Plain(Rewound<TcpStream>),
-    Tls(Box<Rewound<TlsStream<Rewound<TcpStream>>>>),
+    Plain(Rewound<Tcp>),
+    Tls(Box<Rewound<TlsStream<Rewound<Tcp>>>>),
 }
 
-async fn open(mut tcp: TcpStream, peer: SocketAddr, terms: &Terms, timeouts: &Timeouts) -> io::Result<Opened> {
+/// A socket that breaks when the visitor reads nothing of what is written to it.
+type Tcp = Impatient<TcpStream>;
+
+async fn open(tcp: TcpStream, peer: SocketAddr, terms: &Terms, ingress: &Ingress) -> io::Result<Opened> {
+    let timeouts = ingress.timeouts();
+    let mut tcp = Impatient::new(tcp, timeouts.write_idle);
     let until = Instant::now() + timeouts.handshake;
     let (mut visitor, mut ahead) = (peer, BytesMut::new());
     if terms.proxy_protocol() {
@@ -98,9 +118,10 @@ async fn open(mut tcp: TcpStream, peer: SocketAddr, terms: &Terms, timeouts: &Ti
         }
         (visitor, ahead) = by(until, proxy_protocol::read(&mut tcp, peer)).await?;
     }
+    let _admitted = if terms.trusts(visitor.ip()) { None } else { Some(admit(visitor, ingress)?) };
     let Some(tls) = terms.tls() else {
         let version = by(Instant::now() + timeouts.request_head, version(&mut tcp, &mut ahead)).await?;
-        return Ok(Opened { visitor, version, io: OpenedIo::Plain(Rewound::new(ahead.freeze(), tcp)) });
+        return Ok(Opened { visitor, version, io: OpenedIo::Plain(Rewound::new(ahead.freeze(), tcp)), _admitted });
     };
     // Boxed: it would make the future of every plain connection many times as large.
     let mut tls = by(until, Box::pin(tls.accept(Rewound::new(ahead.freeze(), tcp)))).await?;
@@ -110,7 +131,11 @@ async fn open(mut tcp: TcpStream, peer: SocketAddr, terms: &Terms, timeouts: &Ti
     // RFC 9113 §3.2: over TLS it is the negotiation that decides.
     let negotiated = tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     let version = if negotiated { Version::Http2 } else { Version::Http1 };
-    Ok(Opened { visitor, version, io: OpenedIo::Tls(Box::new(Rewound::new(ahead.freeze(), tls))) })
+    Ok(Opened { visitor, version, io: OpenedIo::Tls(Box::new(Rewound::new(ahead.freeze(), tls))), _admitted })
+}
+
+fn admit(visitor: SocketAddr, ingress: &Ingress) -> io::Result<Admitted> {
+    ingress.admit(visitor.ip()).ok_or_else(|| io::Error::other("it has as many connections as it may have"))
 }
 
 async fn by<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -178,21 +203,50 @@ impl Http {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.ingress.limits();
+        // A list of fields counts 32 bytes for each of them (RFC 9113 §6.5.2); those with a colon are not ours to limit.
+        let fields = limits.head_fields_max + H2_PSEUDO_FIELDS;
+        let head_bytes = u32::try_from(limits.head_bytes_max + fields * 32).unwrap_or(u32::MAX);
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+            .max_header_list_size(head_bytes)
             .max_concurrent_streams(H2_STREAMS_MAX)
+            .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
+            .max_local_error_reset_streams(H2_ERRORS_MAX)
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(Duration::from_secs(20));
-        let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.service()));
-        tokio::select! {
-            served = &mut connection => served,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            .keep_alive_interval(H2_KEEP_ALIVE)
+            .keep_alive_timeout(H2_KEEP_ALIVE);
+        let activity = Activity::begin();
+        let timeouts = self.ingress.timeouts();
+        let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.counted_service(&activity)));
+        let idle = tokio::select! {
+            served = &mut connection => return served,
+            // What is in flight on it is not wanted any more.
+            () = activity.abused() => {
+                tracing::debug!(visitor = %self.entry.visitor, "too many requests were taken back");
+                return Ok(());
             }
+            () = activity.idle(timeouts.visitor_idle) => true,
+            () = self.drain.cancelled() => false,
+        };
+        connection.as_mut().graceful_shutdown();
+        if idle {
+            // Nothing is in flight: a visitor that goes on as before has nothing to wait for.
+            return timeout(timeouts.visitor_idle, connection).await.unwrap_or(Ok(()));
         }
+        connection.await
+    }
+
+    fn counted_service(
+        &self,
+        activity: &Activity,
+    ) -> impl Service<Request<Incoming>, Response = Response<Lasting<VisitorBody>>, Error = Infallible, Future: Send> + use<>
+    {
+        let (service, activity) = (self.service(), activity.clone());
+        service_fn(move |request| {
+            let (answered, in_flight) = (service.call(request), activity.enter());
+            async move { Ok(answered.await?.map(|body| in_flight.with(body))) }
+        })
     }
 
     fn service(

@@ -1,5 +1,6 @@
 //! In from a visitor.
 
+pub mod activity;
 pub mod connection;
 pub mod entries;
 pub mod listener;
@@ -8,4 +9,7 @@ pub mod refusal;
 pub mod replay;
 pub mod rewound;
 pub mod service;
+pub mod stall;
 pub mod tls;
+pub mod upload;
+pub mod visitors;

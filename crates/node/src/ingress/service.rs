@@ -1,6 +1,7 @@
 //! From a visitor's request to an exchange: one view of the head, one rule, one link.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -25,7 +26,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{refusal, replay::Replay};
+use super::{
+    refusal,
+    replay::Replay,
+    upload::Upload,
+    visitors::{Admitted, Visitors},
+};
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
@@ -43,6 +49,7 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
+    visitors: Visitors,
     recorder: Recorder,
 }
 
@@ -71,7 +78,13 @@ pub struct Route {
 impl Ingress {
     /// Takes the rules, and what to say where a group has no link.
     pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
-        Self { absent, rules: ArcSwap::from_pointee(rules), switched: Switched::default(), recorder }
+        Self {
+            absent,
+            rules: ArcSwap::from_pointee(rules),
+            switched: Switched::default(),
+            visitors: Visitors::default(),
+            recorder,
+        }
     }
 
     /// Replaces the rules.
@@ -87,6 +100,11 @@ impl Ingress {
     /// Returns the waits that entries keep.
     pub fn timeouts(&self) -> Timeouts {
         self.rules.load().timeouts
+    }
+
+    /// Counts in a connection of a visitor, unless it has as many as it may.
+    pub fn admit(&self, visitor: IpAddr) -> Option<Admitted> {
+        self.visitors.admit(visitor, self.limits().connections_per_address_max)
     }
 
     /// Waits until no connection that was switched to another protocol is left. Dropped early, it cuts them.
@@ -156,7 +174,8 @@ impl Ingress {
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         route.options.edit(&mut head, &route.prefix);
         // Counted below the replay: what is sent again came from the visitor once.
-        let body = Replay::new(Counted::new(body, || record.tally(Way::Request)));
+        let body = Upload::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
+        let body = Replay::new(body);
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
         route.options.response_headers.apply(response.headers_mut());
         Ok(response)
@@ -168,7 +187,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Incoming>>,
+        body: Replay<Upload<Counted<Incoming>>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
