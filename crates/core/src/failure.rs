@@ -71,11 +71,14 @@ pub enum Failure {
     /// The other end of the link broke the protocol.
     #[error("the peer broke the protocol")]
     Protocol,
+    /// Whoever reads a body took nothing of it for too long.
+    #[error("the body was not read for too long")]
+    SlowReader,
 }
 
 impl Failure {
     /// Every failure, in wire order.
-    pub const ALL: [Failure; 20] = [
+    pub const ALL: [Failure; 21] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::BodyTooLarge,
@@ -96,6 +99,7 @@ impl Failure {
         Self::Loop,
         Self::Cancelled,
         Self::Protocol,
+        Self::SlowReader,
     ];
 
     /// Returns the status of the response that tells a visitor of this failure (RFC 9110 §15).
@@ -121,6 +125,8 @@ impl Failure {
             Self::Overloaded => 503,
             Self::Draining => 503,
             Self::Timeout => 504,
+            // Told of an upload that no upstream takes; a visitor that reads nothing reads no status either.
+            Self::SlowReader => 504,
             Self::Loop => 508,
         }
     }
@@ -148,6 +154,7 @@ impl Failure {
             Self::Loop => "loop",
             Self::Cancelled => "cancelled",
             Self::Protocol => "protocol",
+            Self::SlowReader => "slow-reader",
         }
     }
 
@@ -177,6 +184,7 @@ impl Failure {
             Self::Loop => 18,
             Self::Cancelled => 19,
             Self::Protocol => 20,
+            Self::SlowReader => 21,
         }
     }
 
@@ -209,6 +217,7 @@ impl Failure {
             Self::Loop => false,
             Self::Cancelled => false,
             Self::Protocol => false,
+            Self::SlowReader => false,
         }
     }
 }

@@ -15,6 +15,10 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// between streams, but within a turn it sends what one write queued.
 pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
+/// Unread bytes per stream of a link. A receive buffer with more than about 1,024 holes kills the whole connection, and a
+/// 16 MiB window can have that many at a few percent of loss.
+pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
 /// Room for what stands in a head frame besides the head of the visitor: kinds, lengths, addresses and the
 /// fields that adit adds.
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
@@ -34,6 +38,9 @@ pub struct Limits {
     /// The most connections that one visitor has at a node's entries; more are closed. A trusted proxy has as many as
     /// it likes; an IPv6 network of 64 bits is one visitor.
     pub connections_per_address_max: usize,
+    /// The most that readers that take nothing of a body leave unread, all of them together, in bytes. Each counts with
+    /// what is to come of its body, up to the window of a stream.
+    pub unread_bytes_max: usize,
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,
 }
@@ -46,6 +53,7 @@ impl Default for Limits {
             exchanges_per_link_max: 1_000,
             connections_max: 16_384,
             connections_per_address_max: 1_024,
+            unread_bytes_max: 256 * 1024 * 1024,
             idle_connections_max: 256,
         }
     }

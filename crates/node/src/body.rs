@@ -21,6 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     access::Tally,
     stream::{RecvStream, SendStream, StreamError},
+    unread::{Held, Unread, Who},
 };
 
 /// A body as it comes off a stream, chunk by chunk and without a copy.
@@ -30,7 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RecvBody {
     /// Gone where there is no body.
-    stream: Option<RecvStream>,
+    stream: Option<Held>,
     limits: Limits,
     state: RecvState,
     /// Bytes still to come, where the head said how many.
@@ -58,12 +59,19 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream: Some(stream), limits, state, remaining, ahead: None, tally: None }
+        Self { stream: Some(Held::Own(stream)), limits, state, remaining, ahead: None, tally: None }
     }
 
     /// Makes a body that is over, of a request whose stream goes on as something else.
     pub fn none(limits: Limits) -> Self {
         Self { stream: None, limits, state: RecvState::Ended, remaining: Some(0), ahead: None, tally: None }
+    }
+
+    /// Has its reader stopped when it is too slow.
+    pub fn watch(&mut self, unread: &Unread, who: Who) {
+        if self.state != RecvState::Ended {
+            self.stream = self.stream.take().map(|stream| stream.watched(unread, who, self.remaining));
+        }
     }
 
     /// Has its bytes counted as they are read.
@@ -88,6 +96,7 @@ impl RecvBody {
                         tally.add(data.len());
                     }
                     self.look_ahead(cx);
+                    self.note_left();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 RecvState::Frame => {
@@ -99,8 +108,15 @@ impl RecvBody {
         }
     }
 
-    fn stream(&mut self) -> Result<&mut RecvStream, StreamError> {
+    fn stream(&mut self) -> Result<&mut Held, StreamError> {
         self.stream.as_mut().ok_or(StreamError::Truncated)
+    }
+
+    /// Tells whoever looks after the stream how much is to come.
+    fn note_left(&self) {
+        if let Some(stream) = &self.stream {
+            stream.left(if self.state == RecvState::Ended { Some(0) } else { self.size_hint().exact() });
+        }
     }
 
     /// Reads one frame: the length of the next data, the end, or trailers.
@@ -122,6 +138,7 @@ impl RecvBody {
             return Poll::Ready(Err(StreamError::Truncated));
         }
         self.state = RecvState::Ended;
+        self.note_left();
         self.stream()?.poll_end(cx)?;
         Poll::Ready(Ok(trailers))
     }

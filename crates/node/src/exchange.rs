@@ -30,6 +30,7 @@ use crate::{
     body::{self, Counted, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
     stream::{Raw, RecvStream, SendStream, StreamError},
+    unread::{Unread, Who},
     upgrade,
 };
 
@@ -51,6 +52,11 @@ pub struct AnswerBody {
 }
 
 impl AnswerBody {
+    /// Has its reader stopped when it is too slow.
+    pub fn watch(&mut self, unread: &Unread, who: Who) {
+        self.body.watch(unread, who);
+    }
+
     /// Takes the stream of an exchange that was answered with 101, and what counts it as in flight.
     pub fn take_raw(&mut self) -> Option<(Raw, Option<ExchangePermit>)> {
         let raw = self.raw.take()?;
@@ -264,6 +270,8 @@ where
         match outbox.flush(&mut send).await {
             Ok(()) if complete => break,
             Ok(()) => {}
+            // There will be no reply: whoever should make it is the one who does not read.
+            Err(StreamError::Peer(Failure::SlowReader)) => return Err(Failure::SlowReader),
             // An answerer that wants no more of it is no failure: its reply says what is.
             Err(StreamError::Peer(_)) => break,
             Err(error) => return Err(error.failure()),

@@ -36,17 +36,18 @@
 //! 4. [`watch`] the exchanges in flight
 //! 5. [`access`] one exchange's record: counted and logged when it is dropped
 //! 6. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 7. [`body`] bodies on their way to and from a stream
-//! 8. [`upgrade`] raw bytes after a switch of protocols
-//! 9. [`link`] one authenticated QUIC connection
-//! 10. [`exchange`] `ask` and `answer`
-//! 11. [`registry`] who is connected
-//! 12. [`egress`] out to an upstream
-//! 13. [`push`] rules that a server sends to its clients
-//! 14. [`ingress`] in from a visitor
-//! 15. [`session`] one link's life
-//! 16. [`admin`] what an operator sees and does
-//! 17. [`node`] wires and owns everything
+//! 7. [`unread`] what has arrived and is not read, of all streams together
+//! 8. [`body`] bodies on their way to and from a stream
+//! 9. [`upgrade`] raw bytes after a switch of protocols
+//! 10. [`link`] one authenticated QUIC connection
+//! 11. [`exchange`] `ask` and `answer`
+//! 12. [`registry`] who is connected
+//! 13. [`egress`] out to an upstream
+//! 14. [`push`] rules that a server sends to its clients
+//! 15. [`ingress`] in from a visitor
+//! 16. [`session`] one link's life
+//! 17. [`admin`] what an operator sees and does
+//! 18. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -60,6 +61,7 @@ pub mod meter;
 pub mod watch;
 pub mod access;
 pub mod stream;
+pub mod unread;
 pub mod body;
 pub mod upgrade;
 pub mod link;

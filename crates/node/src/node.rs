@@ -25,6 +25,7 @@ use crate::{
     },
     link::listen::ListenError,
     session::Stopping,
+    unread::Unread,
 };
 
 /// How long the last packets of a node have to leave.
@@ -67,6 +68,7 @@ struct Running {
     ingress: Arc<Ingress>,
     admin: Option<Admin>,
     handles: Arc<Handles>,
+    unread: Unread,
 }
 
 impl Running {
@@ -78,7 +80,7 @@ impl Running {
         grace: impl Fn() -> Duration,
         links: impl FnOnce(Endpoint, Stopping) -> F,
     ) {
-        let Self { endpoint, entries, ingress, admin, handles } = self;
+        let Self { endpoint, entries, ingress, admin, handles, unread } = self;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let done = CancellationToken::new();
         let links = links(endpoint.clone(), stopping.clone());
@@ -99,7 +101,13 @@ impl Running {
                 admin.serve(handles, stop.clone(), done.clone()).await;
             }
         };
-        tokio::join!(work, admin);
+        let all = async {
+            tokio::join!(work, admin);
+        };
+        tokio::select! {
+            () = all => {}
+            () = unread.watch() => {}
+        }
     }
 }
 

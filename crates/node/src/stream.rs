@@ -31,6 +31,9 @@ pub enum StreamError {
     /// The link was lost.
     #[error("the link was lost")]
     LinkLost,
+    /// Whoever reads it took nothing for too long, and was stopped.
+    #[error("the body was not read for too long")]
+    TooSlow,
     /// The stream ended before what it carries was complete.
     #[error("the stream ended too early")]
     Truncated,
@@ -46,6 +49,7 @@ impl StreamError {
             Self::Peer(failure) => *failure,
             Self::PeerUnexplained(_) => Failure::Protocol,
             Self::LinkLost => Failure::LinkLost,
+            Self::TooSlow => Failure::SlowReader,
             Self::Truncated => Failure::Protocol,
             Self::Malformed(_) => Failure::Protocol,
         }

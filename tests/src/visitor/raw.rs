@@ -64,6 +64,19 @@ impl Raw {
         self.read
     }
 
+    /// Reads on, and returns whether that many bytes came before the entry closed the connection.
+    pub async fn reads_at_least(&mut self, bytes: usize) -> bool {
+        let mut read = self.read.len();
+        while read < bytes {
+            self.read.clear();
+            match within("more of an answer", self.tcp.read_buf(&mut self.read)).await {
+                Ok(more @ 1..) => read += more,
+                Ok(0) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// Reads a head, or finds the connection closed. Returns whether there was one.
     pub async fn is_answered(&mut self) -> bool {
         while !self.read.ends_with(b"\r\n\r\n") {

@@ -6,3 +6,4 @@ mod attacks;
 mod https;
 mod proxy;
 mod slow;
+mod unread;

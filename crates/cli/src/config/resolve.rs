@@ -193,6 +193,7 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("head_fields_max", limits.head_fields_max),
         ("exchanges_per_link_max", usize::try_from(limits.exchanges_per_link_max).unwrap_or(usize::MAX)),
         ("connections_max", limits.connections_max),
+        ("unread_bytes_max", limits.unread_bytes_max),
         ("connections_per_address_max", limits.connections_per_address_max),
     ] {
         if value == 0 {

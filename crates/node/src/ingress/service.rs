@@ -39,6 +39,7 @@ use crate::{
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
     stream::StreamError,
+    unread::{Unread, Who},
     upgrade::Switched,
 };
 
@@ -50,6 +51,7 @@ pub struct Ingress {
     rules: ArcSwap<Rules>,
     switched: Switched,
     visitors: Visitors,
+    unread: Unread,
     recorder: Recorder,
 }
 
@@ -76,10 +78,11 @@ pub struct Route {
 }
 
 impl Ingress {
-    /// Takes the rules, and what to say where a group has no link.
-    pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
+    /// Takes the rules, what to say where a group has no link, and who looks after visitors that do not read.
+    pub fn new(absent: Failure, rules: Rules, unread: Unread, recorder: Recorder) -> Self {
         Self {
             absent,
+            unread,
             rules: ArcSwap::from_pointee(rules),
             switched: Switched::default(),
             visitors: Visitors::default(),
@@ -177,6 +180,7 @@ impl Ingress {
         let body = Upload::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
         let body = Replay::new(body);
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
+        response.body_mut().watch(&self.unread, Who::Visitor);
         route.options.response_headers.apply(response.headers_mut());
         Ok(response)
     }

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use adit_core::limits::STREAM_WINDOW_BYTES;
 use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -11,10 +12,6 @@ pub const BIDI_STREAMS_START: u32 = 64;
 
 /// Unidirectional streams that a peer may have open at once.
 const UNI_STREAMS: u32 = 4;
-
-/// Unread bytes per stream. A receive buffer with more than about 1,024 holes kills the whole connection, and a
-/// 16 MiB window can have that many at a few percent of loss.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Unacknowledged bytes per link: more than any path needs, so that only the congestion controller decides.
 const SEND_WINDOW_BYTES: u64 = 1024 * 1024 * 1024;

@@ -46,6 +46,7 @@ use crate::{
     registry::{GroupLinks, Registry},
     session::{self, Answering, Side, Stopping},
     settings::{AdminEntry, Allow, ClientSettings, HostPort},
+    unread::Unread,
 };
 
 /// The group that a client's own links to its servers are in.
@@ -96,6 +97,7 @@ struct Caller {
     pushed: Vec<Arc<Pushed>>,
     terms: ArcSwap<Terms>,
     recorder: Recorder,
+    unread: Unread,
 }
 
 /// What the next link goes by.
@@ -148,10 +150,12 @@ impl Client {
             servers,
             own: own.into_iter().flatten().collect(),
             pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
+            unread: Unread::new(&limits, &timeouts),
             terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
         };
         caller.judge_pushes(&tunnel.allow, timeouts);
-        let ingress = Arc::new(Ingress::new(Failure::NoServer, rules, recorder(meter::Side::Asked, None)));
+        let ingress =
+            Arc::new(Ingress::new(Failure::NoServer, rules, caller.unread.clone(), recorder(meter::Side::Asked, None)));
         let told = admin::Config {
             role: "client",
             version: env!("CARGO_PKG_VERSION"),
@@ -213,7 +217,8 @@ impl Client {
     pub async fn run(self, stop: CancellationToken) {
         let Self { endpoint, entries, admin, control } = self;
         let ClientControl { ingress, doors: _, caller, handles, bound } = control;
-        let running = Running { endpoint, entries, ingress, admin, handles };
+        let unread = caller.unread.clone();
+        let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || caller.terms.load().timeouts.drain;
         let links = |endpoint, stopping| Arc::clone(&caller).keep_links(endpoint, bound.targets.clone(), stopping);
         running.until_drained(stop, grace, links).await;
@@ -238,6 +243,7 @@ impl ClientControl {
         let routes = everything_to(&self.caller.servers)?;
         self.ingress.replace(Rules { routes, limits, timeouts });
         self.doors.replace(terms);
+        self.caller.unread.replace(&limits, &timeouts);
         self.caller.egress.replace(own);
         self.caller.judge_pushes(&tunnel.allow, timeouts);
         self.handles.told(limits, timeouts);
@@ -358,6 +364,7 @@ impl Caller {
             limits: terms.limits,
             grace: terms.timeouts.drain,
             recorder: self.recorder.clone(),
+            unread: self.unread.clone(),
         };
         let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
         let ended = session::run(joined, answering, side, stopping).await;

@@ -45,6 +45,7 @@ use crate::{
     registry::{GroupLinks, Registry},
     session::{self, Answering, Ended, Side, Stopping},
     settings::{AdminEntry, GroupSettings, IngressRule, ServerSettings},
+    unread::Unread,
     watch::Watch,
 };
 
@@ -87,6 +88,7 @@ struct Lobby {
     wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
     sessions: AtomicU64,
     watch: Option<Arc<Watch>>,
+    unread: Unread,
 }
 
 /// Who may join, and on what terms.
@@ -120,13 +122,14 @@ impl Server {
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
             watch: watch.clone(),
+            unread: Unread::new(&limits, &timeouts),
         };
         lobby.replace(HouseRules { groups, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
         let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
         let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
-        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, recorder));
+        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, lobby.unread.clone(), recorder));
         let endpoint = listen(&tunnel)?;
         let told = admin::Config {
             role: "server",
@@ -198,7 +201,8 @@ impl Server {
     pub async fn run(self, stop: CancellationToken) {
         let Self { entries, admin, control } = self;
         let ServerControl { endpoint, ingress, doors: _, lobby, handles, bound: _ } = control;
-        let running = Running { endpoint, entries, ingress, admin, handles };
+        let unread = lobby.unread.clone();
+        let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || lobby.house_rules.load().timeouts.drain;
         let links = |endpoint, stopping| accept_links(endpoint, Arc::clone(&lobby), stopping);
         running.until_drained(stop, grace, links).await;
@@ -224,6 +228,7 @@ impl ServerControl {
         self.lobby.replace(HouseRules { groups, limits, timeouts })?;
         self.ingress.replace(Rules { routes, limits, timeouts });
         self.doors.replace(terms);
+        self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
         self.endpoint.set_server_config(Some(tls));
         self.handles.told(limits, timeouts);
@@ -374,6 +379,7 @@ impl Lobby {
             limits,
             grace: timeouts.drain,
             recorder: Recorder::new(asked_of_us, self.watch.clone()),
+            unread: self.unread.clone(),
         };
         let side = Side::Server { sweep: timeouts.sweep, stale: timeouts.stale, wanted };
         let ended = session::run(joined, answering, side, stopping).await;
