@@ -22,11 +22,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::stream::{RecvStream, StreamError};
 
-/// How long a reader may take nothing before it counts: a lost packet on the way to a visitor is no reason to stop it.
-const BLOCKED_AFTER: Duration = Duration::from_secs(5);
+/// How long a reader may take nothing before it counts: one that is merely slow takes something more often.
+const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
 /// How often to look.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The readers of a node.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub enum Who {
 
 /// What one reader could hold, that takes nothing.
 struct Blocked {
-    took_at_ms: u64,
+    for_ms: u64,
     bytes: usize,
     reader: Arc<Reader>,
 }
@@ -115,13 +115,13 @@ impl Unread {
         let patience = self.0.visitor_patience_ms.load(Ordering::Relaxed);
         let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
         let mut blocked = self.blocked(now_ms, patience.min(millis(BLOCKED_AFTER)));
-        blocked.sort_unstable_by_key(|blocked| blocked.took_at_ms);
+        blocked.sort_unstable_by_key(|blocked| blocked.for_ms);
         let mut held: usize = blocked.iter().map(|blocked| blocked.bytes).sum();
         let mut stopped = 0;
-        for Blocked { took_at_ms, bytes, reader } in blocked {
-            let overdue = reader.who == Who::Visitor && now_ms - took_at_ms >= patience;
+        for Blocked { for_ms, bytes, reader } in blocked.into_iter().rev() {
+            let overdue = reader.who == Who::Visitor && for_ms >= patience;
             if overdue || held > bytes_max {
-                held -= bytes;
+                held = held.saturating_sub(bytes);
                 stopped += 1;
                 reader.stop();
             }
@@ -133,8 +133,11 @@ impl Unread {
         let readers = self.lock();
         let blocked = readers.places.iter().flatten().filter_map(|reader| {
             let took_at_ms = reader.took_at_ms.load(Ordering::Relaxed);
-            let blocked = took_at_ms != WAITING && now_ms.saturating_sub(took_at_ms) >= after_ms;
-            blocked.then(|| Blocked { took_at_ms, bytes: reader.bytes(), reader: Arc::clone(reader) })
+            if took_at_ms == WAITING {
+                return None;
+            }
+            let for_ms = now_ms.saturating_sub(took_at_ms);
+            (for_ms >= after_ms).then(|| Blocked { for_ms, bytes: reader.bytes(), reader: Arc::clone(reader) })
         });
         blocked.collect()
     }
@@ -170,16 +173,19 @@ impl Unread {
 }
 
 impl Reader {
-    /// Returns how much it could hold: what is to come, up to a window.
+    /// Returns how much it could hold: what is to come, up to a window, and a quarter more, since it is kept in pieces of
+    /// a datagram.
     fn bytes(&self) -> usize {
         let left = self.left.load(Ordering::Relaxed).min(STREAM_WINDOW_BYTES.into());
-        usize::try_from(left).unwrap_or(usize::MAX)
+        usize::try_from(left + left / 4).unwrap_or(usize::MAX)
     }
 
     fn stop(&self) {
         if let Some(stream) = self.lock().take() {
             stream.stop(Failure::SlowReader);
         }
+        // Whoever owns it may sleep on; it holds nothing any more.
+        self.took_at_ms.store(WAITING, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<RecvStream>> {
@@ -272,4 +278,80 @@ impl Drop for Watched {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: usize = STREAM_WINDOW_BYTES as usize;
+
+    /// Readers that took something this long ago, and how many of them are stopped when a node may hold `windows`.
+    fn stopped(windows: usize, taken_ms_ago: &[u64]) -> usize {
+        let limits = Limits { unread_bytes_max: windows * WINDOW, ..Limits::default() };
+        let unread = Unread::new(&limits, &Timeouts::default());
+        let now_ms = 100_000;
+        for ago in taken_ms_ago {
+            unread.enter(&Arc::new(Reader {
+                who: Who::Visitor,
+                stream: Mutex::new(None),
+                took_at_ms: AtomicU64::new(now_ms - ago),
+                left: AtomicU64::new(UNKNOWN),
+            }));
+        }
+        unread.sweep(now_ms)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readers_count_once_they_have_taken_nothing_for_a_while() {
+        assert_eq!(stopped(3, &[900; 4]), 0);
+        assert_eq!(stopped(3, &[1_100; 4]), 2);
+        assert_eq!(stopped(3, &[1_100, 1_100, 100, 100]), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visitor_that_takes_nothing_at_all_is_stopped_in_any_case() {
+        assert_eq!(stopped(100, &[60_100, 59_900]), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_is_stopped_once() {
+        let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
+        unread.enter(&Arc::new(Reader {
+            who: Who::Upstream,
+            stream: Mutex::new(None),
+            took_at_ms: AtomicU64::new(0),
+            left: AtomicU64::new(UNKNOWN),
+        }));
+        assert_eq!([unread.sweep(10_000), unread.sweep(20_000)], [1, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_waits_for_more_holds_nothing() {
+        let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
+        let reader = Arc::new(Reader {
+            who: Who::Visitor,
+            stream: Mutex::new(None),
+            took_at_ms: AtomicU64::new(WAITING),
+            left: AtomicU64::new(UNKNOWN),
+        });
+        let place = unread.enter(&reader);
+        assert_eq!(unread.sweep(1_000_000), 0);
+        unread.leave(place);
+        assert_eq!(unread.enter(&reader), place);
+    }
+
+    #[test]
+    fn a_reader_holds_no_more_than_is_to_come() {
+        let reader = |left| Reader {
+            who: Who::Upstream,
+            stream: Mutex::new(None),
+            took_at_ms: AtomicU64::new(0),
+            left: AtomicU64::new(left),
+        };
+        assert_eq!(
+            [reader(10), reader(u64::MAX - 1), reader(UNKNOWN)].map(|reader| reader.bytes()),
+            [12, WINDOW * 5 / 4, WINDOW * 5 / 4]
+        );
+    }
 }

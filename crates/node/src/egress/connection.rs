@@ -39,6 +39,10 @@ use crate::settings::{Protocol, ServerUrl};
 const H2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
+/// How much of a response over HTTP/1.1 is read ahead, and the longest head: hyper's 400 KiB for each connection would
+/// be most of what a node holds while many visitors read slowly.
+const READ_AHEAD_BYTES_MAX: usize = 128 * 1024;
+
 /// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -184,7 +188,9 @@ async fn http1<T>(io: T) -> Result<(Sender, Driver), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, connection) = http1::handshake(TokioIo::new(Forgiving::new(io))).await?;
+    let mut http = http1::Builder::new();
+    http.max_buf_size(READ_AHEAD_BYTES_MAX);
+    let (sender, connection) = http.handshake(TokioIo::new(Forgiving::new(io))).await?;
     let driver = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");

@@ -31,7 +31,7 @@ use tokio::{
     time,
 };
 
-use crate::stream::{RecvStream, SendStream, StreamError};
+use crate::stream::{RecvStream, SendStream, Sending, StreamError};
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +83,7 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    sending: Sending,
     config_ack: ArcSwapOption<ConfigAck>,
 }
 
@@ -125,6 +126,7 @@ impl Link {
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
+            sending: Sending::new(limits.exchanges_per_link_max),
             config_ack: ArcSwapOption::empty(),
         }))
     }
@@ -200,7 +202,7 @@ impl Link {
     /// When the link is lost or the peer does not want it.
     pub async fn push(&self, frame: Bytes) -> Result<(), StreamError> {
         let stream = self.0.quic.open_uni().await.map_err(|_| StreamError::LinkLost)?;
-        let mut stream = SendStream::new(stream);
+        let mut stream = SendStream::new(stream, self.0.sending.clone());
         stream.write(&mut [frame]).await?;
         stream.finish();
         Ok(())
@@ -222,7 +224,7 @@ impl Link {
     /// When the link is lost.
     pub async fn open(&self) -> Result<(SendStream, RecvStream), Failure> {
         let (send, recv) = self.0.quic.open_bi().await.map_err(|_| Failure::LinkLost)?;
-        Ok((SendStream::new(send), RecvStream::new(recv)))
+        Ok((SendStream::new(send, self.0.sending.clone()), RecvStream::new(recv)))
     }
 
     /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
@@ -244,7 +246,7 @@ impl Link {
             self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
         }
         let (send, recv) = self.0.quic.accept_bi().await?;
-        Ok((SendStream::new(send), RecvStream::new(recv)))
+        Ok((SendStream::new(send, self.0.sending.clone()), RecvStream::new(recv)))
     }
 
     /// Takes no new exchange from now on.
