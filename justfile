@@ -34,6 +34,11 @@ bench-runtime *args:
 bench-micro *args:
     cargo bench --package bench-micro -- {{args}}
 
+# Two network namespaces joined by a path that loses packets
+[positional-arguments]
+lab *args:
+    @cargo run --quiet --release --package bench-lab -- "$@"
+
 # Everything that CI checks
 check: fmt clippy doc test layers deny
 

@@ -51,6 +51,11 @@ pub fn with_trailers(chunks: impl IntoIterator<Item = Bytes>, trailers: &[(&'sta
     streamed(chunks, Some(fields(trailers)))
 }
 
+/// Makes a body of unknown length that has any fields after its end.
+pub fn with_trailer_fields(chunks: impl IntoIterator<Item = Bytes>, trailers: HeaderMap) -> Body {
+    streamed(chunks, Some(trailers))
+}
+
 fn streamed(chunks: impl IntoIterator<Item = Bytes>, trailers: Option<HeaderMap>) -> Body {
     let frames = chunks.into_iter().map(Frame::data).chain(trailers.map(Frame::trailers));
     Frames(frames.collect()).boxed_unsync()

@@ -12,8 +12,8 @@ use adit_core::{
     route::{Pattern, RuleOptions},
 };
 use adit_node::settings::{
-    Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule, ServerSettings,
-    ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
+    Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+    ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
 };
 
 use crate::trust::Trust;
@@ -42,7 +42,12 @@ pub fn pattern(host: Option<&str>, path: Option<&str>) -> Pattern {
 /// A server with the group [`GROUP`], without an entry and without rules.
 pub fn server(trust: &Trust) -> ServerSettings {
     ServerSettings {
-        tunnel: TunnelListen { listen: loopback(), credentials: trust.server(), client_roots: trust.roots() },
+        tunnel: TunnelListen {
+            listen: loopback(),
+            credentials: trust.server(),
+            client_roots: trust.roots(),
+            congestion: Congestion::default(),
+        },
         http: None,
         https: None,
         ingress: Vec::new(),
@@ -70,6 +75,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
             credentials: trust.client(name),
             group: group(GROUP),
             allow: Allow::default(),
+            congestion: Congestion::default(),
         },
         http: None,
         https: None,

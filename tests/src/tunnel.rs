@@ -87,6 +87,11 @@ impl Tunnel {
         Visitor::http1(self.entry()).await
     }
 
+    /// Connects a visitor that speaks HTTP/1.1 and takes heads with more fields than most.
+    pub async fn http1_wide(&self) -> Visitor {
+        Visitor::http1_wide(self.entry()).await
+    }
+
     /// Connects a visitor that speaks HTTP/2.
     pub async fn http2(&self) -> Visitor {
         Visitor::http2(self.entry()).await

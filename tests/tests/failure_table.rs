@@ -7,8 +7,8 @@ use adit_core::failure::Failure;
 /// Status, code and what the visitor reads.
 type Row = (u16, String, String);
 
-/// What is told to nobody: whoever asked has gone; and there is no limit on bodies.
-const UNSEEN: [Failure; 2] = [Failure::Cancelled, Failure::BodyTooLarge];
+/// What is told to nobody: whoever asked has gone.
+const UNSEEN: [Failure; 1] = [Failure::Cancelled];
 
 fn kept() -> BTreeSet<Row> {
     let seen = Failure::ALL.into_iter().filter(|failure| !UNSEEN.contains(failure));

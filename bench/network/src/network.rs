@@ -14,7 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tokio::{
-    task::yield_now,
+    task::{LocalSet, yield_now},
     time::{Instant, advance},
 };
 
@@ -40,6 +40,8 @@ pub struct Network {
 
 /// Runs `scenario` on a network of its own until it returns; both directions of the path follow `spec`.
 ///
+/// Tasks that it starts with `spawn_local` end with it.
+///
 /// # Panics
 ///
 /// Where the scenario does, and where no runtime can be made.
@@ -55,9 +57,10 @@ pub fn run<T>(spec: PathSpec, seed: u64, scenario: impl AsyncFnOnce(Network) -> 
             seed,
         };
         let clock = network.clone();
+        let tasks = LocalSet::new();
         tokio::select! {
             biased;
-            result = scenario(network) => result,
+            result = tasks.run_until(scenario(network)) => result,
             never = clock.tick() => match never {},
         }
     })

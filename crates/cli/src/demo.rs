@@ -15,7 +15,7 @@ use adit_node::{
     Client, Server,
     credentials::Credentials,
     settings::{
-        Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
         ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
@@ -115,6 +115,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             listen: loopback(0),
             credentials: credentials(&authority.server(&[])?)?,
             client_roots: roots(authority)?,
+            congestion: Congestion::default(),
         },
         http: Some(HttpEntry::new(loopback(port))),
         https: None,
@@ -152,6 +153,7 @@ fn client_settings(
             credentials: credentials(&authority.client(CLIENT)?)?,
             group,
             allow: Allow::default(),
+            congestion: Congestion::default(),
         },
         http: None,
         https: None,

@@ -15,13 +15,17 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// between streams, but within a turn it sends what one write queued.
 pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
-/// Unread bytes per stream of a link. A receive buffer with more than about 1,024 holes kills the whole connection, and a
+/// Unread bytes per stream of a link: three round trips of 100 Mbit/s at 150 ms, since a packet that is lost twice holds
+/// up what came behind it for so long. A receive buffer with more than about 1,024 holes kills the whole connection, and a
 /// 16 MiB window can have that many at a few percent of loss.
-pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+pub const STREAM_WINDOW_BYTES: u32 = 6 * 1024 * 1024;
 
 /// Room for what stands in a head frame besides the head of the visitor: kinds, lengths, addresses and the
 /// fields that adit adds.
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
+
+/// How many fields adit and its rules may add to a head that is at its limit.
+const HEAD_FRAME_SLACK_FIELDS: usize = 64;
 
 /// What a node allows. Both sides of a link have their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -31,6 +35,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// The most header fields in one head.
     pub head_fields_max: usize,
+    /// The most bytes in the body of a request at an entry, where there is a limit.
+    pub request_body_bytes_max: Option<u64>,
     /// The most exchanges in flight on one link, each way; more wait for their turn.
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
@@ -50,6 +56,7 @@ impl Default for Limits {
         Self {
             head_bytes_max: 64 * 1024,
             head_fields_max: 256,
+            request_body_bytes_max: None,
             exchanges_per_link_max: 1_000,
             connections_max: 16_384,
             connections_per_address_max: 1_024,
@@ -63,6 +70,16 @@ impl Limits {
     /// The largest frame that carries a head or trailers, in bytes of encoded message.
     pub fn head_frame_bytes_max(&self) -> usize {
         self.head_bytes_max + HEAD_FRAME_SLACK_BYTES
+    }
+
+    /// The largest head as HTTP/2 counts it, with 32 bytes for each field (RFC 9113 §6.5.2).
+    pub fn head_list_bytes_max(&self) -> usize {
+        self.head_frame_bytes_max() + 32 * self.head_frame_fields_max()
+    }
+
+    /// The most fields in a frame that carries a head or trailers.
+    pub fn head_frame_fields_max(&self) -> usize {
+        self.head_fields_max + HEAD_FRAME_SLACK_FIELDS
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -17,6 +18,7 @@ use adit_core::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
 
 use crate::{
     access::Tally,
@@ -39,6 +41,8 @@ pub struct RecvBody {
     /// Read ahead of whoever polls: what comes after the last byte.
     ahead: Option<Result<Frame<Bytes>, StreamError>>,
     tally: Option<Tally>,
+    /// Tells whoever sends it to begin, where they wait for that.
+    wanted: Option<Arc<Notify>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +63,20 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream: Some(Held::Own(stream)), limits, state, remaining, ahead: None, tally: None }
+        Self { stream: Some(Held::Own(stream)), limits, state, remaining, ahead: None, tally: None, wanted: None }
     }
 
     /// Makes a body that is over, of a request whose stream goes on as something else.
     pub fn none(limits: Limits) -> Self {
-        Self { stream: None, limits, state: RecvState::Ended, remaining: Some(0), ahead: None, tally: None }
+        Self {
+            stream: None,
+            limits,
+            state: RecvState::Ended,
+            remaining: Some(0),
+            ahead: None,
+            tally: None,
+            wanted: None,
+        }
     }
 
     /// Has its reader stopped when it is too slow.
@@ -78,6 +90,17 @@ impl RecvBody {
     pub fn counted(mut self, tally: Tally) -> Self {
         self.tally = Some(tally);
         self
+    }
+
+    /// Has whoever sends it wait for a word.
+    pub fn wanted_by(mut self, wanted: Option<Arc<Notify>>) -> Self {
+        self.wanted = wanted;
+        self
+    }
+
+    /// Returns what gives that word, where they wait for it: RFC 9110 §10.1.1.
+    pub fn wanted(&self) -> Option<Arc<Notify>> {
+        self.wanted.clone()
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {

@@ -1,6 +1,7 @@
 //! One request and its response on one QUIC stream: asked on one node, answered on the other.
 
 use std::{
+    future::poll_fn,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -17,10 +18,12 @@ use adit_core::{
     wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead, Upgrade},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
+use hyper::ext::ReasonPhrase;
 use tokio::{
     net::TcpStream,
+    sync::Notify,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -37,6 +40,10 @@ use crate::{
 /// How long an asker has to get its request head across, once its stream is open.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the body of a request with `Expect: 100-continue` waits to be asked for. Then it goes: not every server
+/// asks (RFC 9110 §10.1.1).
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The body of an answer, and with it everything that is still going on in the exchange.
 ///
 /// Dropped before its end, it cancels the exchange: both halves of the stream are reset with
@@ -45,16 +52,43 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AnswerBody {
     body: RecvBody,
     /// The rest of the request body, where the response came before its end.
-    upload: Option<AbortOnDropHandle<()>>,
+    upload: Option<Upload>,
     /// The stream, where the answerer has agreed to switch protocols.
     raw: Option<Raw>,
     permit: Option<ExchangePermit>,
+}
+
+/// What is left of a request body when the response comes.
+#[derive(Debug)]
+enum Upload {
+    /// It goes on beside the response, until this is dropped.
+    Running(#[expect(dead_code, reason = "dropping it ends the task")] AbortOnDropHandle<()>),
+    /// Nobody has asked for it. Reset before the response has ended, the stream would take the response with it.
+    Unasked(#[expect(dead_code, reason = "dropping it resets the stream")] SendStream),
+}
+
+impl Upload {
+    /// Goes on with an upload beside its response.
+    fn beside(upload: Pin<Box<impl Future<Output = Result<(), Failure>> + Send + 'static>>) -> Self {
+        let rest = async move {
+            // How it went is seen in the response: it ends early where the upload mattered.
+            let _ = upload.await;
+        };
+        #[expect(clippy::disallowed_methods, reason = "the response body owns the task")]
+        let rest = AbortOnDropHandle::new(tokio::spawn(rest));
+        Self::Running(rest)
+    }
 }
 
 impl AnswerBody {
     /// Has its reader stopped when it is too slow.
     pub fn watch(&mut self, unread: &Unread, who: Who) {
         self.body.watch(unread, who);
+    }
+
+    /// Returns whether the body of the request was never asked for, because it was answered without it.
+    pub fn left_upload_unasked(&self) -> bool {
+        matches!(self.upload, Some(Upload::Unasked(_)))
     }
 
     /// Takes the stream of an exchange that was answered with 101, and what counts it as in flight.
@@ -87,10 +121,10 @@ impl Body for AnswerBody {
 
 /// Asks one exchange: sends a request over a link and waits for the head of its response.
 ///
-/// The head and what the body has ready leave in one write. The wait starts when the request is on its way as a
-/// whole; a body that takes longer may do so, as long as it gets on, and how long it may not is its own affair: it fails
-/// with what the exchange then fails with. Not cancel-safe; dropped early, it cancels the
-/// exchange at the other end.
+/// The head and what the body has ready leave in one write; where the head expects to be told to continue, the body
+/// is not read before that. The wait starts when the request is on its way as a whole; a body that takes longer may
+/// do so, as long as it gets on, and how long it may not is its own affair: it fails with what the exchange then fails
+/// with. Not cancel-safe; dropped early, it cancels the exchange at the other end.
 ///
 /// # Errors
 ///
@@ -119,7 +153,16 @@ where
         let switched = ask_to_switch(&head.method, upgrade, send, recv, limits, permit);
         return Ok(timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout))?);
     }
-    let (upload, (reply, kind)) = if complete {
+    let unasked = !complete && headers::expects_continue(&head.headers);
+    let early = if unasked { continued(&mut recv, &limits, &head.method, deadline).await? } else { None };
+    let (upload, (reply, kind)) = if let Some((reply, kind)) = early {
+        let upload = if reply.status.is_success() {
+            start_late(Box::pin(upload(outbox, body, send, Arc::default()))).await
+        } else {
+            Some(Upload::Unasked(send))
+        };
+        (upload, (reply, kind))
+    } else if complete {
         send.finish();
         let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
         (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
@@ -167,12 +210,28 @@ where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
-    if head.body == BodyKind::None {
+    if head.body == BodyKind::None || headers::expects_continue(&head.headers) {
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;
-        return Ok((send, recv, true));
+        return Ok((send, recv, head.body == BodyKind::None));
     }
     let complete = upload_some(outbox, body, &mut send).await?;
     Ok((send, recv, complete))
+}
+
+/// Starts an upload that was not asked for before its response came, which takes it for granted.
+///
+/// hyper tells a visitor to continue when it is asked for the body, and only before it has the response: it gets its
+/// turn in between.
+async fn start_late<U>(mut upload: Pin<Box<U>>) -> Option<Upload>
+where
+    U: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let ended = poll_fn(|cx| Poll::Ready(upload.as_mut().poll(cx).is_ready())).await;
+    if ended {
+        return None;
+    }
+    tokio::task::yield_now().await;
+    Some(Upload::beside(upload))
 }
 
 /// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
@@ -183,7 +242,7 @@ async fn upload_and_read_reply<U>(
     limits: &Limits,
     method: &Method,
     wait: Duration,
-) -> Result<(Option<AbortOnDropHandle<()>>, (ReplyHead, BodyKind)), Failure>
+) -> Result<(Option<Upload>, (ReplyHead, BodyKind)), Failure>
 where
     U: Future<Output = Result<(), Failure>> + Send + 'static,
 {
@@ -194,13 +253,7 @@ where
             biased;
             reply = &mut reply => {
                 // The response came first: the rest of the upload goes on beside it.
-                let rest = async move {
-                    // How it went is seen in the response: it ends early where the upload mattered.
-                    let _ = upload.await;
-                };
-                #[expect(clippy::disallowed_methods, reason = "the response body owns the task")]
-                let rest = AbortOnDropHandle::new(tokio::spawn(rest));
-                return Ok((Some(rest), reply?));
+                return Ok((Some(Upload::beside(upload)), reply?));
             }
             uploaded = &mut upload => {
                 uploaded?;
@@ -295,31 +348,70 @@ where
     }
 }
 
+/// Waits until a body is asked for, or for long enough. Returns the response head where that comes instead.
+async fn continued(
+    recv: &mut RecvStream,
+    limits: &Limits,
+    method: &Method,
+    deadline: Instant,
+) -> Result<Option<(ReplyHead, BodyKind)>, Failure> {
+    let asked = async {
+        loop {
+            match next_reply(recv, limits, method).await? {
+                Next::Interim(StatusCode::CONTINUE) => return Ok(None),
+                Next::Interim(_) => {}
+                Next::Final(head, kind) => return Ok(Some((head, kind))),
+            }
+        }
+    };
+    timeout_at(deadline.min(Instant::now() + CONTINUE_TIMEOUT), asked).await.unwrap_or(Ok(None))
+}
+
 /// Reads the response head of a request with this method.
 async fn read_reply(recv: &mut RecvStream, limits: &Limits, method: &Method) -> Result<(ReplyHead, BodyKind), Failure> {
     loop {
-        let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
-        let frame = frame.ok_or(Failure::Protocol)?;
-        match exchange::decode_reply(&frame, limits).map_err(|_| Failure::Protocol)? {
-            Reply::Informational(_) => {}
-            Reply::Head(mut head, kind) => {
-                head::from_answerer(&mut head, kind, method)?;
-                return Ok((head, kind));
-            }
-            Reply::Failed(failure) => return Err(failure),
+        match next_reply(recv, limits, method).await? {
+            Next::Interim(_) => {}
+            Next::Final(head, kind) => return Ok((head, kind)),
         }
+    }
+}
+
+/// A response head that was read.
+enum Next {
+    Interim(StatusCode),
+    Final(ReplyHead, BodyKind),
+}
+
+/// Reads one response head of a request with this method. Cancel-safe.
+async fn next_reply(recv: &mut RecvStream, limits: &Limits, method: &Method) -> Result<Next, Failure> {
+    let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
+    let frame = frame.ok_or(Failure::Protocol)?;
+    match exchange::decode_reply(&frame, limits).map_err(|_| Failure::Protocol)? {
+        Reply::Informational(head) => Ok(Next::Interim(head.status)),
+        Reply::Head(mut head, kind) => {
+            head::from_answerer(&mut head, kind, method)?;
+            Ok(Next::Final(head, kind))
+        }
+        Reply::Failed(failure) => Err(failure),
     }
 }
 
 fn answer_from(
     head: ReplyHead,
     body: RecvBody,
-    upload: Option<AbortOnDropHandle<()>>,
+    upload: Option<Upload>,
     permit: ExchangePermit,
 ) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody { body, upload, raw: None, permit: Some(permit) });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
+    let said = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok());
+    // hyper writes `<none>` behind a status that it does not know.
+    let nothing = || head.status.canonical_reason().is_none().then(|| ReasonPhrase::from_static(b""));
+    if let Some(reason) = said.or_else(nothing) {
+        response.extensions_mut().insert(reason);
+    }
     response
 }
 
@@ -361,15 +453,25 @@ where
     record.asks(&head);
     // The asker's wait starts when its body is here, and it cancels when it is over; without a body it starts now.
     let wait = (head.body == BodyKind::None).then(|| Duration::from_millis(head.remaining_ms.into()));
+    let asked = Asked { method: head.method.clone(), version: head.version };
+    let expects = head.body != BodyKind::None && headers::expects_continue(&head.headers);
+    let wanted = expects.then(Arc::<Notify>::default);
     let (request_body, mut rest) = match head.upgrade {
         Some(_) => (RecvBody::none(limits), Some(recv)),
-        None => (RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)), None),
+        None => {
+            let body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request));
+            (body.wanted_by(wanted.clone()), None)
+        }
     };
     let mut stopped = pin!(send.stopped());
-    let handled = tokio::select! {
-        biased;
-        handled = within(wait, handle(head, request_body)) => handled,
-        error = &mut stopped => return Err(error.failure()),
+    let mut handling = pin!(within(wait, handle(head, request_body)));
+    let handled = loop {
+        tokio::select! {
+            biased;
+            handled = &mut handling => break handled,
+            error = &mut stopped => return Err(error.failure()),
+            () = is_wanted(wanted.as_deref()) => ask_for_body(&mut send, limits).await?,
+        }
     };
     let mut response = match handled {
         Ok(Handled::Response(response)) => response,
@@ -381,14 +483,14 @@ where
         // Nobody asked for it: RFC 9110 §15.2.2.
         let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::UpstreamProtocol).await };
         let connection = hyper::upgrade::on(&mut response);
-        send_response(response, Outbox::new(limits), &mut send).await?;
+        send_response(response, &asked, Outbox::new(limits), &mut send).await?;
         upgrade::splice_upgraded(connection, Raw::new(send, recv)).await;
         return Ok(());
     }
     let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
     let failure = tokio::select! {
         biased;
-        sent = send_response(response, Outbox::new(limits), &mut send) => match sent {
+        sent = send_response(response, &asked, Outbox::new(limits), &mut send) => match sent {
             Ok(()) => {
                 send.finish();
                 return Ok(());
@@ -399,6 +501,29 @@ where
     };
     send.reset(failure);
     Err(failure)
+}
+
+/// What a response depends on that is not in it.
+struct Asked {
+    method: Method,
+    version: Version,
+}
+
+/// Waits until the body of a request is wanted, each time that it is.
+async fn is_wanted(wanted: Option<&Notify>) {
+    match wanted {
+        Some(wanted) => wanted.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the asker that its body is waited for.
+async fn ask_for_body(send: &mut SendStream, limits: Limits) -> Result<(), Failure> {
+    let mut outbox = Outbox::new(limits);
+    let head = ReplyHead { status: StatusCode::CONTINUE, reason: None, headers: HeaderMap::new() };
+    // A reply without fields is within any limit.
+    let _ = outbox.reply(&Reply::Informational(head));
+    outbox.flush(send).await.map_err(|error| error.failure())
 }
 
 /// Goes on with a connection that CONNECT has asked for.
@@ -413,7 +538,7 @@ async fn connected(
     let Some(recv) = recv else { return refuse(send, Outbox::new(limits), Failure::Protocol).await };
     record.answered(StatusCode::OK);
     let mut outbox = Outbox::new(limits);
-    let head = ReplyHead { status: StatusCode::OK, headers: HeaderMap::new() };
+    let head = ReplyHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new() };
     // A reply without fields is within any limit.
     let _ = outbox.reply(&Reply::Head(head, BodyKind::None));
     outbox.flush(&mut send).await.map_err(|error| error.failure())?;
@@ -450,15 +575,20 @@ async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestH
     Ok(head)
 }
 
-async fn send_response<B>(response: Response<B>, mut outbox: Outbox, send: &mut SendStream) -> Result<(), Failure>
+async fn send_response<B>(
+    response: Response<B>,
+    asked: &Asked,
+    mut outbox: Outbox,
+    send: &mut SendStream,
+) -> Result<(), Failure>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let (parts, mut body) = response.into_parts();
-    let mut head = ReplyHead { status: parts.status, headers: parts.headers };
-    headers::strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(headers::ADIT_ERROR);
-    let kind = body::kind(&body);
+    let (mut parts, mut body) = response.into_parts();
+    // Other versions of HTTP have no place for it.
+    let said = parts.extensions.remove::<ReasonPhrase>().filter(|_| asked.version <= Version::HTTP_11);
+    let mut head = ReplyHead { status: parts.status, reason: said.map(Bytes::from), headers: parts.headers };
+    let kind = head::from_upstream(&mut head, body::kind(&body), &asked.method);
     // A head over our limits cannot be passed on as it is, and not in part either.
     outbox.reply(&Reply::Head(head, kind)).map_err(|_| Failure::UpstreamProtocol)?;
     if kind == BodyKind::None {

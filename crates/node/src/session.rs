@@ -119,6 +119,7 @@ pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Sto
     let ended = tokio::select! {
         ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
         error = answer_all(&link, &answering) => Ended::Lost(error),
+        never = link.follow_tail() => match never {},
     };
     link.close(match ended {
         Ended::Drained => Close::GoingAway,

@@ -21,6 +21,7 @@ use adit_core::{
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
 use rustls::{RootCertStore, pki_types::ServerName};
+use serde::Deserialize;
 
 use crate::credentials::Credentials;
 
@@ -75,6 +76,8 @@ pub struct TunnelListen {
     pub credentials: Credentials,
     /// Who signs the clients' certificates.
     pub client_roots: RootCertStore,
+    /// How fast this side sends.
+    pub congestion: Congestion,
 }
 
 /// The UDP side of a client.
@@ -92,6 +95,19 @@ pub struct TunnelConnect {
     pub group: Group,
     /// What a pushed configuration may make this client dial.
     pub allow: Allow,
+    /// How fast this side sends.
+    pub congestion: Congestion,
+}
+
+/// What decides how fast one side of a link sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Congestion {
+    /// adit's own: fills the path, keeps its queue short, and does not take a lost packet for a full one.
+    #[default]
+    Adaptive,
+    /// CUBIC (RFC 9438), TCP's usual one: slows down with every lost packet.
+    Cubic,
 }
 
 /// A listener for HTTP/1.1 and h2c on one port.
@@ -204,6 +220,8 @@ pub struct UpstreamSettings {
     pub server_name: Option<ServerName<'static>>,
     /// The PROXY header that each connection begins with, where there is one; each request has its own then.
     pub proxy_protocol: Option<proxy_protocol::Version>,
+    /// Whether field names are written to HTTP/1.1 servers as `Content-Type` instead of `content-type`.
+    pub title_case_headers: bool,
     /// How to check the servers, besides what requests show.
     pub check: Option<HealthCheck>,
     /// The most connections to a server that are kept without use.
@@ -220,6 +238,7 @@ impl UpstreamSettings {
             roots: None,
             server_name: None,
             proxy_protocol: None,
+            title_case_headers: false,
             check: None,
             idle_connections_max,
         }

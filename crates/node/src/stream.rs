@@ -24,6 +24,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
+use crate::tail::Tail;
+
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
@@ -114,7 +116,8 @@ impl AsRef<[u8]> for UnderWay {
 #[derive(Debug)]
 pub struct SendStream {
     inner: quinn::SendStream,
-    sending: Sending,
+    tail: Option<Tail>,
+    sending: Option<Sending>,
     /// Bytes written, until they are no longer few.
     written: usize,
     finished: bool,
@@ -122,8 +125,22 @@ pub struct SendStream {
 
 impl SendStream {
     /// Takes over a stream that was opened or accepted.
-    pub fn new(inner: quinn::SendStream, sending: Sending) -> Self {
-        Self { inner, sending, written: 0, finished: false }
+    pub fn new(inner: quinn::SendStream) -> Self {
+        Self { inner, tail: None, sending: None, written: 0, finished: false }
+    }
+
+    /// Has it share the room for what is under way.
+    #[must_use]
+    pub fn within(mut self, sending: Sending) -> Self {
+        self.sending = Some(sending);
+        self
+    }
+
+    /// Has what is written followed by probes.
+    #[must_use]
+    pub fn with_tail(mut self, tail: Tail) -> Self {
+        self.tail = Some(tail);
+        self
     }
 
     /// Returns the number that both ends of the link know the stream by.
@@ -140,13 +157,17 @@ impl SendStream {
     ///
     /// When the peer stopped the stream or the link is lost.
     pub async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamError> {
-        for chunk in &mut *chunks {
-            self.written = self.written.saturating_add(chunk.len());
-            if self.written > SMALL_BYTES_MAX {
-                *chunk = self.sending.room_for(std::mem::take(chunk)).await;
+        if let Some(sending) = &self.sending {
+            for chunk in &mut *chunks {
+                self.written = self.written.saturating_add(chunk.len());
+                if self.written > SMALL_BYTES_MAX {
+                    *chunk = sending.room_for(std::mem::take(chunk)).await;
+                }
             }
         }
-        self.inner.write_all_chunks(chunks).await.map_err(from_write)
+        let written = self.inner.write_all_chunks(chunks).await.map_err(from_write);
+        self.wrote();
+        written
     }
 
     /// Tells the peer that the stream is complete. Does not wait until the peer has it all.
@@ -158,6 +179,13 @@ impl SendStream {
         // Fails only on a stream that the peer has stopped: then there is nothing to tell.
         let _ = self.inner.finish();
         self.finished = true;
+        self.wrote();
+    }
+
+    fn wrote(&self) {
+        if let Some(tail) = &self.tail {
+            tail.wrote();
+        }
     }
 
     /// Gives up, and tells the peer why.
@@ -342,6 +370,7 @@ impl AsyncRead for Raw {
 impl AsyncWrite for Raw {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.send.inner).poll_write(cx, buf));
+        self.send.wrote();
         Poll::Ready(written.map_err(|error| io::Error::other(from_write(error))))
     }
 

@@ -12,7 +12,7 @@ use adit_core::{
         exchange::Reply,
     },
 };
-use adit_node::link::tls;
+use adit_node::{link::tls, settings::Congestion};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, Endpoint};
 
@@ -44,7 +44,7 @@ impl Peer {
     ///
     /// When the handshake fails on this side.
     pub async fn try_connect(server: SocketAddr, trust: &Trust, server_trust: &Trust) -> Result<Self, ConnectionError> {
-        let config = tls::client_config(&trust.client(CLIENT), server_trust.roots()).unwrap();
+        let config = tls::client_config(&trust.client(CLIENT), server_trust.roots(), Congestion::default()).unwrap();
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let connecting = endpoint.connect_with(config, server, "localhost").unwrap();
         let quic = within("a QUIC connection", connecting).await?;

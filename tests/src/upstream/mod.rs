@@ -26,7 +26,11 @@ pub use self::{
     call::{Call, Calls},
     counts::{Counts, Head},
 };
-use crate::body::{self, Body};
+use crate::{
+    body::{self, Body},
+    visitor::raw::Raw,
+    wait::within,
+};
 
 /// A server on a port of its own on loopback. Dropping it closes all its connections.
 #[derive(Debug)]
@@ -107,6 +111,17 @@ impl Upstream {
         Self::start(|tcp, counts| serve::raw(tcp, converse, counts))
     }
 
+    /// Makes a server whose connections the test speaks on itself, byte by byte.
+    pub fn raw_by_hand() -> (Self, Connections) {
+        let (connections, taken) = mpsc::unbounded_channel();
+        let upstream = Self::raw(move |tcp| {
+            // A test that is over takes no more of them.
+            let _ = connections.send(Raw::new(tcp));
+            std::future::ready(())
+        });
+        (upstream, Connections(taken))
+    }
+
     fn start<F>(run: impl FnOnce(TcpListener, Counts) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -147,6 +162,22 @@ impl Upstream {
     /// Returns what it saw.
     pub fn saw(&self) -> &Counts {
         &self.counts
+    }
+}
+
+/// The connections to a server whose test speaks on them.
+#[derive(Debug)]
+pub struct Connections(mpsc::UnboundedReceiver<Raw>);
+
+impl Connections {
+    /// Waits for the next connection.
+    pub async fn next(&mut self) -> Raw {
+        within("a connection to the upstream", self.0.recv()).await.expect("an upstream that runs")
+    }
+
+    /// Returns whether nobody has connected that the test does not know of.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 

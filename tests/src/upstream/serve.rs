@@ -18,6 +18,10 @@ use tokio_rustls::TlsAcceptor;
 use super::counts::Counts;
 use crate::body::Body;
 
+/// More than adit lets through.
+const HEAD_FIELDS_MAX: usize = 512;
+const HEAD_BYTES_MAX: u32 = 1024 * 1024;
+
 /// More than any test asks at once.
 const H2_STREAMS_MAX: u32 = 4_096;
 
@@ -85,7 +89,8 @@ where
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(H2_STREAMS_MAX);
+    builder.http1().max_headers(HEAD_FIELDS_MAX);
+    builder.http2().max_concurrent_streams(H2_STREAMS_MAX).max_header_list_size(HEAD_BYTES_MAX);
     // A peer that breaks off is what many tests are about.
     let _ = builder.serve_connection(TokioIo::new(io), service).await;
 }

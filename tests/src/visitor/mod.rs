@@ -27,6 +27,10 @@ use crate::{
 /// The host that a visitor asks for unless told otherwise.
 pub const HOST: &str = "app.test";
 
+/// More than adit lets through.
+const HEAD_FIELDS_MAX: usize = 512;
+const HEAD_BYTES_MAX: u32 = 1024 * 1024;
+
 /// One connection to an entry.
 #[derive(Debug)]
 pub struct Visitor {
@@ -87,15 +91,25 @@ impl Pending {
 impl Visitor {
     /// Connects and speaks HTTP/1.1.
     pub async fn http1(entry: SocketAddr) -> Self {
+        Self::http1_as(entry, &http1::Builder::new()).await
+    }
+
+    /// Connects and speaks HTTP/1.1, with room for as many fields as adit has.
+    pub async fn http1_wide(entry: SocketAddr) -> Self {
+        Self::http1_as(entry, http1::Builder::new().max_headers(HEAD_FIELDS_MAX)).await
+    }
+
+    async fn http1_as(entry: SocketAddr, builder: &http1::Builder) -> Self {
         let (tcp, socket) = dial(entry).await;
-        let (sender, connection) = within("an HTTP/1.1 connection", http1::handshake(tcp)).await.unwrap();
+        let (sender, connection) = within("an HTTP/1.1 connection", builder.handshake(tcp)).await.unwrap();
         Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
     }
 
     /// Connects and speaks HTTP/2 without asking first.
     pub async fn http2(entry: SocketAddr) -> Self {
         let (tcp, socket) = dial(entry).await;
-        let handshake = http2::handshake(TokioExecutor::new(), tcp);
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let handshake = builder.max_header_list_size(HEAD_BYTES_MAX).handshake(tcp);
         let (sender, connection) = within("an HTTP/2 connection", handshake).await.unwrap();
         Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket }
     }
@@ -126,6 +140,11 @@ impl Visitor {
     /// Returns whether it speaks HTTP/2.
     pub fn is_http2(&self) -> bool {
         matches!(self.sender, Sender::Http2(_))
+    }
+
+    /// Returns whether it speaks HTTP/1.1.
+    pub fn is_http1(&self) -> bool {
+        matches!(self.sender, Sender::Http1(_))
     }
 
     /// Starts a request to [`HOST`] in the form that the version of HTTP wants.

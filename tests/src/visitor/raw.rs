@@ -1,6 +1,6 @@
-//! A visitor that sends bytes, whatever they are.
+//! One end of a connection that sends bytes, whatever they are.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::wait::within;
 
-/// One TCP connection to an entry. Dropping it closes the connection.
+/// One TCP connection: of a visitor to an entry, or of a node to an upstream. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Raw {
     tcp: TcpStream,
@@ -19,7 +19,11 @@ pub struct Raw {
 impl Raw {
     /// Connects, and says nothing.
     pub async fn connect(entry: SocketAddr) -> Self {
-        let tcp = within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts");
+        Self::new(within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts"))
+    }
+
+    /// Takes a connection that is there, and says nothing.
+    pub fn new(tcp: TcpStream) -> Self {
         tcp.set_nodelay(true).unwrap();
         Self { tcp, read: Vec::new() }
     }
@@ -45,6 +49,43 @@ impl Raw {
             let so_far = String::from_utf8_lossy(&self.read);
             assert!(read.is_ok_and(|read| read > 0), "the answer ended without {end:?}: {so_far:?}");
         }
+    }
+
+    /// Returns whether nothing has come that was not read yet.
+    pub fn is_silent(&self) -> bool {
+        self.read.is_empty() && self.tcp.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Reads the next HTTP/2 frame.
+    ///
+    /// # Panics
+    ///
+    /// When the connection is closed before.
+    pub async fn h2_frame(&mut self) -> Http2Frame {
+        self.try_h2_frame().await.expect("a connection that goes on")
+    }
+
+    async fn try_h2_frame(&mut self) -> Option<Http2Frame> {
+        const WITH_END: [u8; 2] = [DATA, HEADERS];
+        let mut head = [0; 9];
+        within("an HTTP/2 frame", self.tcp.read_exact(&mut head)).await.ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).ok()?];
+        within("the rest of a frame", self.tcp.read_exact(&mut payload)).await.ok()?;
+        let ends_stream = WITH_END.contains(&kind) && flags & END_STREAM != 0;
+        Some(Http2Frame { kind, stream: u32::from_be_bytes(stream), ends_stream })
+    }
+
+    /// Reads HTTP/2 frames, and returns whether stream 1 is refused, or the connection, before anything answers on it.
+    pub async fn h2_refusal(mut self) -> bool {
+        while let Some(frame) = self.try_h2_frame().await {
+            match (frame.kind, frame.stream) {
+                (GOAWAY, _) | (RST_STREAM, 1) => return true,
+                (HEADERS, 1) => return false,
+                _ => {}
+            }
+        }
+        true
     }
 
     /// Ends this side of the connection.
@@ -97,6 +138,64 @@ pub async fn ask(entry: SocketAddr, request: impl AsRef<[u8]>) -> String {
     let mut visitor = Raw::connect(entry).await;
     visitor.send(request).await;
     visitor.rest().await
+}
+
+// RFC 9113 §6.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// What is known of an HTTP/2 frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Frame {
+    /// Its type.
+    pub kind: u8,
+    /// The stream it is on.
+    pub stream: u32,
+    /// Whether nothing comes on that stream behind it.
+    pub ends_stream: bool,
+}
+
+/// Encodes the beginning of an HTTP/2 connection with a request of these fields on stream 1, and no body behind it.
+pub fn http2(fields: &[(&str, &str)]) -> Vec<u8> {
+    http2_request(fields, END_STREAM)
+}
+
+/// Encodes the beginning of an HTTP/2 connection with a request of these fields on stream 1, whose body follows.
+pub fn http2_upload(fields: &[(&str, &str)]) -> Vec<u8> {
+    http2_request(fields, 0)
+}
+
+/// Encodes a piece of the body on stream 1.
+pub fn http2_data(data: &[u8], ends: bool) -> Vec<u8> {
+    http2_frame(DATA, if ends { END_STREAM } else { 0 }, 1, data)
+}
+
+/// Encodes a ping, which is answered behind everything that was said before.
+pub fn http2_ping() -> Vec<u8> {
+    http2_frame(PING, 0, 0, &[0; 8])
+}
+
+fn http2_request(fields: &[(&str, &str)], flags: u8) -> Vec<u8> {
+    // Not compressed: RFC 7541 §6.2.2.
+    let text = |text: &str| [&[short(text.len())], text.as_bytes()].concat();
+    let fields: Vec<_> = fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    let settings = http2_frame(SETTINGS, 0, 0, &[]);
+    let head = http2_frame(HEADERS, END_HEADERS | flags, 1, &fields);
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*settings, &*head].concat()
+}
+
+fn http2_frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    [&[0, 0, short(payload.len()), kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+fn short(length: usize) -> u8 {
+    u8::try_from(length).expect("something short")
 }
 
 /// Returns status and `adit-error` of a response as it came over the wire.

@@ -39,7 +39,7 @@ async fn feed(chunks: &Chunks) {
 async fn the_readers_that_are_blocked_for_longest_make_room(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
     // Room for one that reads nothing, and not for two.
-    let limits = Limits { unread_bytes_max: 6 * 1024 * 1024, ..Limits::default() };
+    let limits = Limits { unread_bytes_max: 10 * 1024 * 1024, ..Limits::default() };
     let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
     let (mut visitors, mut feeders) = (Vec::new(), JoinSet::new());
     for index in 0..3 {

@@ -22,53 +22,59 @@ both_directions! {
 
 async fn the_head_arrives_before_the_body_is_made(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
-    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
-    for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
-        let pending = visitor.start(visitor.request("GET", "/").empty()).await;
-        let (chunks, body) = by_hand();
-        calls.next().await.answer_with(response(201, &[("x-head", "1")], body));
-        let (head, mut body) = pending.head().await.into_parts();
-        assert_eq!((head.status.as_u16(), values(&head.headers, "x-head")), (201, vec!["1"]));
-        chunks.send("late").await;
-        drop(chunks);
-        expect(&mut body, "late").await;
-        expect_end(&mut body).await;
+    for url in [upstream.http(), upstream.h2c()] {
+        let tunnel = Tunnel::to(url).start(direction).await;
+        for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
+            let pending = visitor.start(visitor.request("GET", "/").empty()).await;
+            let (chunks, body) = by_hand();
+            calls.next().await.answer_with(response(201, &[("x-head", "1")], body));
+            let (head, mut body) = pending.head().await.into_parts();
+            assert_eq!((head.status.as_u16(), values(&head.headers, "x-head")), (201, vec!["1"]));
+            chunks.send("late").await;
+            drop(chunks);
+            expect(&mut body, "late").await;
+            expect_end(&mut body).await;
+        }
     }
 }
 
 async fn every_chunk_arrives_before_the_next_is_made(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
-    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
-    for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
-        let pending = visitor.start(visitor.request("GET", "/events").empty()).await;
-        let (chunks, body) = by_hand();
-        calls.next().await.answer_with(response(200, &[("content-type", "text/event-stream")], body));
-        let mut events = pending.body().await;
-        for number in 0..20 {
-            let event = format!("data: {number}\n\n");
-            chunks.send(event.clone()).await;
-            expect(&mut events, event).await;
+    for url in [upstream.http(), upstream.h2c()] {
+        let tunnel = Tunnel::to(url).start(direction).await;
+        for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
+            let pending = visitor.start(visitor.request("GET", "/events").empty()).await;
+            let (chunks, body) = by_hand();
+            calls.next().await.answer_with(response(200, &[("content-type", "text/event-stream")], body));
+            let mut events = pending.body().await;
+            for number in 0..20 {
+                let event = format!("data: {number}\n\n");
+                chunks.send(event.clone()).await;
+                expect(&mut events, event).await;
+            }
+            drop(chunks);
+            expect_end(&mut events).await;
         }
-        drop(chunks);
-        expect_end(&mut events).await;
     }
 }
 
 async fn every_chunk_of_an_upload_arrives_before_the_next_is_made(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
-    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
-    for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
-        let (chunks, body) = by_hand();
-        let pending = visitor.start(visitor.request("PUT", "/").body(body)).await;
-        let mut call = calls.next().await;
-        for number in 0..20 {
-            chunks.send(format!("{number};")).await;
-            expect(&mut call.body, format!("{number};")).await;
+    for url in [upstream.http(), upstream.h2c()] {
+        let tunnel = Tunnel::to(url).start(direction).await;
+        for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
+            let (chunks, body) = by_hand();
+            let pending = visitor.start(visitor.request("PUT", "/").body(body)).await;
+            let mut call = calls.next().await;
+            for number in 0..20 {
+                chunks.send(format!("{number};")).await;
+                expect(&mut call.body, format!("{number};")).await;
+            }
+            drop(chunks);
+            expect_end(&mut call.body).await;
+            call.answer(full("thanks"));
+            assert_eq!(pending.whole().await.text(), "thanks");
         }
-        drop(chunks);
-        expect_end(&mut call.body).await;
-        call.answer(full("thanks"));
-        assert_eq!(pending.whole().await.text(), "thanks");
     }
 }
 
@@ -97,22 +103,24 @@ async fn talk(visitor: &mut Visitor) {
 
 async fn a_response_that_begins_early_leaves_the_upload_running(direction: Direction) {
     let (upstream, mut calls) = Upstream::by_hand();
-    let tunnel = Tunnel::to(upstream.http()).start(direction).await;
-    for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
-        let (upload, body) = by_hand();
-        let pending = visitor.start(visitor.request("POST", "/").body(body)).await;
-        upload.send("first").await;
-        let (download, body) = by_hand();
-        let mut received = calls.next().await.answer_early(Response::new(body));
-        download.send("early").await;
-        let mut answer = pending.body().await;
-        expect(&mut answer, "early").await;
-        upload.send("second").await;
-        drop(upload);
-        expect(&mut received, "firstsecond").await;
-        expect_end(&mut received).await;
-        drop(download);
-        expect_end(&mut answer).await;
+    for url in [upstream.http(), upstream.h2c()] {
+        let tunnel = Tunnel::to(url).start(direction).await;
+        for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
+            let (upload, body) = by_hand();
+            let pending = visitor.start(visitor.request("POST", "/").body(body)).await;
+            upload.send("first").await;
+            let (download, body) = by_hand();
+            let mut received = calls.next().await.answer_early(Response::new(body));
+            download.send("early").await;
+            let mut answer = pending.body().await;
+            expect(&mut answer, "early").await;
+            upload.send("second").await;
+            drop(upload);
+            expect(&mut received, "firstsecond").await;
+            expect_end(&mut received).await;
+            drop(download);
+            expect_end(&mut answer).await;
+        }
     }
 }
 

@@ -146,7 +146,7 @@ async fn a_head_over_the_limit_is_refused(direction: Direction) {
     for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
         let many =
             (0..30).fold(visitor.request("GET", "/"), |request, number| request.header(&format!("x-{number}"), "y"));
-        assert_eq!(visitor.ask(many.empty()).await.status, 431);
+        assert_eq!(visitor.ask(many.empty()).await.failure(), (431, "too-large"));
     }
     assert_eq!(upstream.saw().requests(), 0);
     assert_eq!(tunnel.http1().await.get("/").await.failure(), (200, ""));

@@ -5,8 +5,12 @@ use adit_tests::{
     Direction, Tunnel, Upstream,
     body::{empty, full},
     both_directions,
-    upstream::response,
+    message::values,
+    settings::{everything_to, url},
+    upstream::{nobody, response},
 };
+use http::HeaderValue;
+use http_body::Body;
 
 both_directions! {
     an_upstream_cannot_speak_for_adit,
@@ -15,6 +19,7 @@ both_directions! {
     a_refusal_is_told_in_the_form_that_the_visitor_reads,
     a_refusal_names_the_request_and_nothing_inside,
     a_refused_head_request_has_no_body,
+    a_refusal_of_grpc_is_nothing_but_trailers,
 }
 
 async fn an_upstream_cannot_speak_for_adit(direction: Direction) {
@@ -48,6 +53,27 @@ async fn an_error_of_the_upstream_is_passed_on_as_its_own(direction: Direction) 
         let answer = visitor.get(&format!("/{status}")).await;
         assert_eq!((answer.failure(), answer.text()), ((status, ""), "own words"));
         assert_eq!(answer.values("retry-after"), ["7"]);
+    }
+}
+
+async fn a_refusal_of_grpc_is_nothing_but_trailers(direction: Direction) {
+    let (_nobody, address) = nobody();
+    for (egress, code, status) in
+        [(EgressSettings::default(), "no-route", "12"), (everything_to(url("h2c", address)), "upstream-refused", "14")]
+    {
+        let tunnel = Tunnel::with(egress).start(direction).await;
+        let mut visitor = tunnel.http2().await;
+        let request =
+            visitor.request("POST", "/a.B/C").header("content-type", "application/grpc").header("te", "trailers");
+        let response = visitor.send(request.body(full("\0\0\0\0\0"))).await;
+        assert!(response.body().is_end_stream());
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["adit-error"]),
+            (200, &HeaderValue::from_static(code))
+        );
+        assert_eq!(values(response.headers(), "grpc-status"), [status]);
+        assert_eq!(values(response.headers(), "content-type"), ["application/grpc"]);
+        assert!(!values(response.headers(), "grpc-message")[0].contains("127.0.0.1"));
     }
 }
 

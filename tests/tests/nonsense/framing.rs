@@ -65,7 +65,7 @@ async fn a_peer_cannot_frame_a_response_in_two_ways() {
         visitor.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
         let mut stream = peer.accept().await;
         stream.request().await;
-        let head = ReplyHead { status: http::StatusCode::OK, headers: fields(&[given]) };
+        let head = ReplyHead { status: http::StatusCode::OK, reason: None, headers: fields(&[given]) };
         stream.answer(&Reply::Head(head, kind), data).await;
         stream.finish();
         let answer = visitor.until("\r\n\r\n").await;

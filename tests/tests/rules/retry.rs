@@ -104,7 +104,8 @@ async fn what_may_be_done_twice_goes_to_the_other_client_with_its_body() {
     let mut stream = other.accept().await;
     let head = stream.request().await;
     assert_eq!((head.method.as_str(), head.body), ("PUT", BodyKind::Length(4)));
-    let reply = Reply::Head(ReplyHead { status: StatusCode::CREATED, headers: HeaderMap::new() }, BodyKind::None);
+    let reply =
+        Reply::Head(ReplyHead { status: StatusCode::CREATED, reason: None, headers: HeaderMap::new() }, BodyKind::None);
     stream.answer(&reply, []).await;
     assert_eq!(pending.whole().await.failure(), (201, ""));
 }

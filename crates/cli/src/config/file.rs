@@ -6,6 +6,7 @@ use adit_core::{
     limits::{Limits, Timeouts},
     wire::config::{EgressRule, FieldEdits, Upstream},
 };
+use adit_node::settings::Congestion;
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -79,6 +80,9 @@ pub struct TunnelListen {
     pub key: PathBuf,
     /// PEM: who signs the clients' certificates.
     pub client_ca: PathBuf,
+    /// How fast this side sends.
+    #[serde(default)]
+    pub congestion: Congestion,
 }
 
 /// `[tunnel]` of a client.
@@ -100,6 +104,9 @@ pub struct TunnelConnect {
     /// What a pushed configuration may make this client dial: `HOST:PORT` or `NETWORK/BITS:PORT`.
     #[serde(default)]
     pub allow: Vec<String>,
+    /// How fast this side sends.
+    #[serde(default)]
+    pub congestion: Congestion,
 }
 
 /// A string or a list of strings.

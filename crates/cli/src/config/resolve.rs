@@ -70,6 +70,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
             listen: file.tunnel.listen,
             credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
             client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
+            congestion: file.tunnel.congestion,
         },
         http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
         https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
@@ -119,6 +120,7 @@ fn tunnel_connect(at: &At, base: &Path, tunnel: super::file::TunnelConnect) -> R
         credentials: credentials(at, base, &tunnel.cert, &tunnel.key)?,
         group: at.key("group").check(tunnel.group.parse())?,
         allow,
+        congestion: tunnel.congestion,
         connect,
     })
 }
@@ -162,6 +164,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             set_host: resolve::set_host(&at, rule.set_host)?,
             strip_prefix: rule.strip_prefix,
             connect: false,
+            trace: false,
             request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
             response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
             retries: rule.retries.unwrap_or(options::RETRIES),

@@ -30,8 +30,8 @@ pub struct Entry {
 ///
 /// # Errors
 ///
-/// [`Failure::BadRequest`] for a head that means two things, [`Failure::HeadTooLarge`] or
-/// [`Failure::TargetTooLong`] for one over the limits.
+/// [`Failure::BadRequest`] for a head that means two things, [`Failure::HeadTooLarge`],
+/// [`Failure::TargetTooLong`] or [`Failure::BodyTooLarge`] for one over the limits.
 pub fn from_visitor(
     parts: request::Parts,
     body: BodyKind,
@@ -43,8 +43,14 @@ pub fn from_visitor(
     let mut headers = parts.headers;
     check_size(&parts.uri, &headers, limits)?;
     let authority = authority(&parts.uri, &headers, parts.version)?;
-    let target = target(&parts.uri)?;
+    let target = target(&parts.method, &parts.uri)?;
 
+    check_transfer_coding(&headers)?;
+    check_body(body, limits)?;
+    if parts.version == Version::HTTP_10 {
+        // RFC 9110 §10.1.1
+        headers.remove(header::EXPECT);
+    }
     let upgrade = upgrade(&parts.method, parts.version, &headers, body)?;
     headers.remove(header::HOST);
     headers::strip_hop_by_hop(&mut headers);
@@ -100,35 +106,91 @@ pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
     check_length(&head.headers, head.body)
 }
 
-/// Cleans the head of a response that came over a link, likewise. `method` is that of its request.
+/// Cleans the head of an upstream's response to a request with this method before it crosses, and returns what
+/// follows it. `body` is what the parser found.
+///
+/// The parser has decided how long the body is (RFC 9112 §6.3), so the fields are made to say that and no more.
+pub fn from_upstream(head: &mut ReplyHead, body: BodyKind, method: &Method) -> BodyKind {
+    strip_response(&mut head.headers);
+    if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(header::CONTENT_LENGTH);
+        return BodyKind::None;
+    }
+    if is_about_another_body(method, head.status) {
+        // Over HTTP/2 the end may come later than the head; it is the end all the same.
+        if would_be_length(&head.headers).is_none() {
+            head.headers.remove(header::CONTENT_LENGTH);
+        }
+        return BodyKind::None;
+    }
+    if head.headers.contains_key(header::CONTENT_LENGTH) {
+        let length = match body {
+            BodyKind::None => Some(0),
+            BodyKind::Length(length) => Some(length),
+            BodyKind::Stream => None,
+        };
+        match length {
+            Some(length) => head.headers.insert(header::CONTENT_LENGTH, length.into()),
+            None => head.headers.remove(header::CONTENT_LENGTH),
+        };
+    }
+    body
+}
+
+/// Cleans the head of a response that came over a link, as [`from_asker`] does. `method` is that of its request.
 ///
 /// # Errors
 ///
 /// [`Failure::Protocol`] when fields and body disagree.
 pub fn from_answerer(head: &mut ReplyHead, body: BodyKind, method: &Method) -> Result<(), Failure> {
-    headers::strip_hop_by_hop(&mut head.headers);
-    head.headers.remove(header::TE);
-    head.headers.remove(headers::ADIT_ERROR);
-    // RFC 9110 §8.6: these say how long a body would be that is not there.
-    if body == BodyKind::None && (*method == Method::HEAD || head.status == StatusCode::NOT_MODIFIED) {
-        return Ok(());
+    strip_response(&mut head.headers);
+    if is_about_another_body(method, head.status) {
+        let says_nothing = !head.headers.contains_key(header::CONTENT_LENGTH);
+        let agrees = says_nothing || would_be_length(&head.headers).is_some();
+        return if body == BodyKind::None && agrees { Ok(()) } else { Err(Failure::Protocol) };
     }
     check_length(&head.headers, body)
 }
 
+fn strip_response(headers: &mut HeaderMap) {
+    headers::strip_hop_by_hop(headers);
+    headers.remove(header::TE);
+    headers.remove(headers::ADIT_ERROR);
+}
+
+/// Whether `Content-Length` says how long a body would be that is not there (RFC 9110 §8.6).
+fn is_about_another_body(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || status == StatusCode::NOT_MODIFIED
+}
+
+/// Returns the length that a response without a body speaks of, where it speaks of exactly one.
+pub fn would_be_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).into_iter().map(length);
+    lengths.next().filter(|_| lengths.next().is_none())?
+}
+
+/// Reads a `Content-Length`: digits only, for Rust would take a sign for part of a number.
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes().iter().all(u8::is_ascii_digit).then_some(value)?;
+    digits.to_str().ok()?.parse().ok()
+}
+
 /// Compares every `Content-Length` with the body that follows.
 fn check_length(headers: &HeaderMap, body: BodyKind) -> Result<(), Failure> {
-    let agrees = |value: &HeaderValue| {
-        // Digits only: Rust would take a sign for part of a number.
-        let digits = value.as_bytes().iter().all(u8::is_ascii_digit).then_some(value);
-        let length = digits.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        match body {
-            BodyKind::None => length == Some(0),
-            BodyKind::Length(expected) => length == Some(expected),
-            BodyKind::Stream => false,
-        }
+    let agrees = |value: &HeaderValue| match body {
+        BodyKind::None => length(value) == Some(0),
+        BodyKind::Length(expected) => length(value) == Some(expected),
+        BodyKind::Stream => false,
     };
     if headers.get_all(header::CONTENT_LENGTH).into_iter().all(agrees) { Ok(()) } else { Err(Failure::Protocol) }
+}
+
+/// A body of unknown length is counted as it comes.
+fn check_body(body: BodyKind, limits: &Limits) -> Result<(), Failure> {
+    match (body, limits.request_body_bytes_max) {
+        (BodyKind::Length(length), Some(max)) if length > max => Err(Failure::BodyTooLarge),
+        (BodyKind::None | BodyKind::Length(_) | BodyKind::Stream, _) => Ok(()),
+    }
 }
 
 fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Failure> {
@@ -140,6 +202,15 @@ fn check_size(uri: &Uri, headers: &HeaderMap, limits: &Limits) -> Result<(), Fai
         return Err(Failure::HeadTooLarge);
     }
     Ok(())
+}
+
+/// The only coding that is taken off here is `chunked`, once: the field stays behind, and a body that is still coded
+/// would look like one that is not (RFC 9112 §6.1).
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Failure> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).into_iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let is_chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    if is_chunked && codings.next().is_none() { Ok(()) } else { Err(Failure::BadRequest) }
 }
 
 /// The one authority that the request line or `:authority` and `Host` agree on (RFC 9112 §3.2).
@@ -165,10 +236,16 @@ fn authority(uri: &Uri, headers: &HeaderMap, version: Version) -> Result<String,
     Ok(authority.to_owned())
 }
 
-fn target(uri: &Uri) -> Result<PathAndQuery, Failure> {
+fn target(method: &Method, uri: &Uri) -> Result<PathAndQuery, Failure> {
+    if uri.scheme().is_none() && uri.authority().is_some() && *method != Method::CONNECT {
+        // A host in place of a path (RFC 9112 §3.2.3).
+        return Err(Failure::BadRequest);
+    }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     match target.as_str().as_bytes() {
-        [b'/', ..] | b"*" => Ok(target),
+        [b'/', ..] => Ok(target),
+        // The server itself, which other methods cannot be for (RFC 9112 §3.2.4).
+        b"*" if *method == Method::OPTIONS => Ok(target),
         // `http://host?query` has no path; on the wire it is `/?query` (RFC 9112 §3.2.1).
         [b'?', ..] => format!("/{target}").parse().map_err(|_| Failure::BadRequest),
         _ => Err(Failure::BadRequest),
@@ -226,6 +303,20 @@ mod tests {
         assert_eq!(both("http://a.example:80/", "a.example").unwrap_err(), Failure::BadRequest);
         let twice = get("/").header("host", "a").header("host", "a").body(()).unwrap();
         assert_eq!(accept(twice).unwrap_err(), Failure::BadRequest);
+    }
+
+    #[test]
+    fn only_options_is_for_the_server_itself() {
+        let asked = |method| Request::builder().method(method).uri("*").header("host", "a").body(()).unwrap();
+        assert_eq!(accept(asked("OPTIONS")).unwrap().target, "*");
+        assert_eq!(accept(asked("GET")).unwrap_err(), Failure::BadRequest);
+    }
+
+    #[test]
+    fn only_connect_is_for_a_host() {
+        let asked = |uri| accept(get(uri).header("host", "a.example").body(()).unwrap());
+        assert_eq!(asked("http://a.example").unwrap().target, "/");
+        assert_eq!(asked("a.example").unwrap_err(), Failure::BadRequest);
     }
 
     #[test]
@@ -291,12 +382,70 @@ mod tests {
         let reply = |status: u16, method: &Method| {
             let mut headers = HeaderMap::new();
             headers.append("content-length", HeaderValue::from_static("5"));
-            let mut head = ReplyHead { status: StatusCode::from_u16(status).unwrap(), headers };
+            let mut head = ReplyHead { status: StatusCode::from_u16(status).unwrap(), reason: None, headers };
             from_answerer(&mut head, BodyKind::None, method)
         };
         assert_eq!(reply(200, &Method::HEAD), Ok(()));
         assert_eq!(reply(304, &Method::GET), Ok(()));
         assert_eq!(reply(200, &Method::GET), Err(Failure::Protocol));
+    }
+
+    #[test]
+    fn what_an_upstream_says_of_its_body_is_what_was_found() {
+        use BodyKind::{Length, None, Stream};
+        let (get, head) = (Method::GET, Method::HEAD);
+        for (method, status, said, found, expected) in [
+            (&get, 200, &["5", "5"][..], Length(5), (Length(5), &["5"][..])),
+            (&get, 200, &["5, 5"], Length(5), (Length(5), &["5"])),
+            (&get, 200, &["5"], Stream, (Stream, &[])),
+            (&get, 200, &["0"], None, (None, &["0"])),
+            (&get, 204, &["7"], None, (None, &[])),
+            (&get, 304, &["7"], None, (None, &["7"])),
+            (&get, 304, &["7"], Length(7), (None, &["7"])),
+            (&head, 200, &["7"], Length(7), (None, &["7"])),
+            (&head, 200, &["7", "8"], None, (None, &[])),
+            (&head, 200, &[], Stream, (None, &[])),
+        ] {
+            let mut headers = HeaderMap::new();
+            for length in said {
+                headers.append("content-length", HeaderValue::from_static(length));
+            }
+            let mut reply = ReplyHead { status: StatusCode::from_u16(status).unwrap(), reason: Option::None, headers };
+            let body = from_upstream(&mut reply, found, method);
+            let says: Vec<_> =
+                reply.headers.get_all("content-length").into_iter().map(|length| length.to_str().unwrap()).collect();
+            assert_eq!((body, says.as_slice()), expected, "{method} {status} {said:?}");
+            assert_eq!(from_answerer(&mut reply, body, method), Ok(()), "{method} {status} {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_coding_other_than_chunked_is_refused() {
+        let coded = |codings: &[&str]| {
+            let start = get("/").header("host", "a");
+            accept(codings.iter().fold(start, |get, coding| get.header("transfer-encoding", *coding)).body(()).unwrap())
+        };
+        assert!(coded(&["chunked"]).is_ok() && coded(&[" Chunked\t"]).is_ok());
+        for codings in [
+            &["gzip, chunked"][..],
+            &["chunked, chunked"],
+            &["chunked", "chunked"],
+            &["identity"],
+            &[""],
+            &["chunked;q=1"],
+        ] {
+            assert_eq!(coded(codings).unwrap_err(), Failure::BadRequest, "{codings:?}");
+        }
+    }
+
+    #[test]
+    fn an_old_visitor_expects_nothing() {
+        let expecting = |version| {
+            let request = get("/").version(version).header("host", "a").header("expect", "100-continue");
+            accept(request.body(()).unwrap()).unwrap().headers.contains_key("expect")
+        };
+        assert!(expecting(Version::HTTP_11));
+        assert!(!expecting(Version::HTTP_10));
     }
 
     #[test]

@@ -76,11 +76,39 @@ pub fn set_upgrade(headers: &mut HeaderMap, upgrade: Upgrade) {
     headers.insert(header::UPGRADE, HeaderValue::from_static(token));
 }
 
-/// Removes the fields that no trailer section may hold: framing, routing, and what adit itself says
-/// (RFC 9110 §6.5.1).
+/// Fields that no trailer section may hold, beside those that speak of one connection: framing, routing, modifiers of
+/// the request, authentication, how to read the content (RFC 9110 §6.5.1), and what adit itself says. A recipient that
+/// merges trailers into the head would take them for what was checked there.
+const NO_TRAILERS: [HeaderName; 23] = [
+    header::TE,
+    header::TRAILER,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::EXPECT,
+    header::RANGE,
+    header::MAX_FORWARDS,
+    header::CACHE_CONTROL,
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+    header::LOCATION,
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    X_REQUEST_ID,
+    ADIT_ERROR,
+    ADIT_HOP,
+];
+
+/// Removes the fields that no trailer section may hold.
 pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
     strip_hop_by_hop(trailers);
-    for name in [header::TE, header::CONTENT_LENGTH, header::HOST, header::TRAILER, ADIT_ERROR, ADIT_HOP] {
+    for name in &NO_TRAILERS {
         trailers.remove(name);
     }
 }
@@ -88,6 +116,11 @@ pub fn strip_forbidden_trailers(trailers: &mut HeaderMap) {
 /// Returns whether a request asks for trailers.
 pub fn accepts_trailers(headers: &HeaderMap) -> bool {
     list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+}
+
+/// Returns whether whoever sends a request waits to be told to send its body (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|expected| expected.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Returns whether a visitor's request id may be kept: short, and harmless in any log.

@@ -24,6 +24,8 @@ pub struct RuleOptions {
     pub strip_prefix: bool,
     /// Lets CONNECT through: raw bytes to and from the upstream. For egress rules.
     pub connect: bool,
+    /// Lets TRACE through, whose response shows what was added to the request. For egress rules.
+    pub trace: bool,
     /// Changes to the fields of the request.
     pub request_headers: FieldEdits,
     /// Changes to the fields of the response.
@@ -39,6 +41,7 @@ impl Default for RuleOptions {
             set_host: None,
             strip_prefix: false,
             connect: false,
+            trace: false,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
             retries: RETRIES,

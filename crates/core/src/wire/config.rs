@@ -86,6 +86,9 @@ pub struct EgressRule {
     /// Lets CONNECT through: raw bytes to and from the upstream.
     #[serde(default)]
     pub connect: bool,
+    /// Lets TRACE through, whose response repeats the request with all that was added to it.
+    #[serde(default)]
+    pub trace: bool,
     /// Changes to the fields of the request.
     #[serde(default)]
     pub request_headers: FieldEdits,
@@ -121,6 +124,9 @@ pub struct Upstream {
     pub server_name: Option<String>,
     /// The PROXY header that each connection begins with; none where it is left out.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Writes field names to HTTP/1.1 servers as `Content-Type` instead of `content-type`.
+    #[serde(default)]
+    pub title_case_headers: bool,
     /// How to check the servers; only requests show how they are where it is left out.
     pub health: Option<HealthCheck>,
 }
@@ -191,6 +197,7 @@ mod tests {
             set_host: None,
             strip_prefix: true,
             connect: false,
+            trace: true,
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits { remove: vec!["server".into()], ..FieldEdits::default() },
         };
@@ -201,6 +208,7 @@ mod tests {
             policy: Policy::Random,
             server_name: Some("b".into()),
             proxy_protocol: Some(ProxyProtocol::V2),
+            title_case_headers: true,
             health: Some(health),
         };
         GroupConfig { egress: vec![rule], upstreams: BTreeMap::from([("app".into(), upstream)]) }
@@ -211,8 +219,8 @@ mod tests {
         let push = config("http://a:1").push().unwrap();
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
-        let expected = b"\x41\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x00\x00\x00\x01\x06server\x00\x00\
-            \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x01\x01\x03/up\x025s\x022s";
+        let expected = b"\x43\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x01\x00\x00\x00\x01\x06server\x00\x00\
+            \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x01\x01\x01\x03/up\x025s\x022s";
         assert_eq!(&out[..], &expected[..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);
     }

@@ -116,6 +116,9 @@ pub enum BodyKind {
 pub struct ReplyHead {
     /// The status.
     pub status: StatusCode,
+    /// What stands behind the status in HTTP/1.1 where it is not the usual phrase (RFC 9112 §4); an interim response
+    /// crosses without it.
+    pub reason: Option<Bytes>,
     /// End-to-end fields.
     pub headers: HeaderMap,
 }
@@ -200,7 +203,13 @@ pub fn decode_request(frame: &Bytes, limits: &Limits) -> Result<RequestHead, Dec
 pub fn encode_reply(reply: &Reply, limits: &Limits, out: &mut BytesMut) -> Result<(), EncodeError> {
     let message = match reply {
         Reply::Informational(head) => ReplyMessage::Informational(head.status.as_u16(), Fields::Map(&head.headers)),
-        Reply::Head(head, body) => ReplyMessage::Head(head.status.as_u16(), Fields::Map(&head.headers), *body),
+        Reply::Head(head, body) => {
+            let (status, fields) = (head.status.as_u16(), Fields::Map(&head.headers));
+            match &head.reason {
+                None => ReplyMessage::Head(status, fields, *body),
+                Some(reason) => ReplyMessage::HeadWithReason(status, fields, *body, Raw(reason)),
+            }
+        }
         Reply::Failed(failure) => ReplyMessage::Failed(*failure),
     };
     codec::encode(&message, limits.head_frame_bytes_max(), out)
@@ -216,15 +225,31 @@ pub fn decode_reply(frame: &Bytes, limits: &Limits) -> Result<Reply, DecodeError
         ReplyMessage::Informational(status, fields) => {
             let status =
                 self::status(status, |status| status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS)?;
-            Reply::Informational(ReplyHead { status, headers: fields.into_map(frame, limits)? })
+            Reply::Informational(ReplyHead { status, reason: None, headers: fields.into_map(frame, limits)? })
         }
-        ReplyMessage::Head(status, fields, body) => {
-            let status =
-                self::status(status, |status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)?;
-            Reply::Head(ReplyHead { status, headers: fields.into_map(frame, limits)? }, body)
+        ReplyMessage::Head(status, fields, body) => Reply::Head(final_head(status, fields, None, frame, limits)?, body),
+        ReplyMessage::HeadWithReason(status, fields, body, reason) => {
+            Reply::Head(final_head(status, fields, Some(reason), frame, limits)?, body)
         }
         ReplyMessage::Failed(failure) => Reply::Failed(failure),
     })
+}
+
+fn final_head(
+    status: u16,
+    fields: Fields<'_>,
+    reason: Option<Raw<'_>>,
+    frame: &Bytes,
+    limits: &Limits,
+) -> Result<ReplyHead, DecodeError> {
+    let is_final = |status: StatusCode| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS;
+    let status = self::status(status, is_final)?;
+    // A line break in it would begin a field of the head that a visitor reads.
+    if !reason.as_ref().is_none_or(|reason| reason.0.iter().all(|b| matches!(b, b'\t' | b' '..=b'~' | 0x80..))) {
+        return Err(DecodeError::Invalid("the reason phrase"));
+    }
+    let reason = reason.map(|reason| frame.slice_ref(reason.0));
+    Ok(ReplyHead { status, reason, headers: fields.into_map(frame, limits)? })
 }
 
 /// Appends a body frame to `out`.
@@ -274,6 +299,7 @@ enum ReplyMessage<'a> {
     Informational(u16, #[serde(borrow)] Fields<'a>),
     Head(u16, Fields<'a>, BodyKind),
     Failed(Failure),
+    HeadWithReason(u16, Fields<'a>, BodyKind, #[serde(borrow)] Raw<'a>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -327,7 +353,7 @@ impl Fields<'_> {
             Self::Map(map) => return Ok(map.clone()),
             Self::List(list) => list,
         };
-        if list.len() > limits.head_fields_max {
+        if list.len() > limits.head_frame_fields_max() {
             return Err(DecodeError::Invalid("the number of header fields"));
         }
         let mut map = HeaderMap::with_capacity(list.len());
@@ -347,6 +373,12 @@ struct Raw<'a>(&'a [u8]);
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Deserialize::deserialize(deserializer).map(Self)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -24,6 +24,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
 
@@ -42,9 +43,17 @@ const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 /// How much of a response over HTTP/1.1 is read ahead, and the longest head: hyper's 400 KiB for each connection would
 /// be most of what a node holds while many visitors read slowly.
 const READ_AHEAD_BYTES_MAX: usize = 128 * 1024;
+/// The largest response head that is read, in fields and, as HTTP/2 counts, in bytes. What crosses is bounded by the
+/// node's limits; hyper's own 100 fields and 16 KiB would be less than those.
+const HEAD_FIELDS_MAX: usize = 256;
+const H2_HEAD_BYTES_MAX: u32 = 256 * 1024;
 
 /// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How long a server may refuse an upload over HTTP/2 before its body is asked for: hyper keeps the 100 that says so
+/// to itself.
+const H2_CONTINUE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The right to send requests on a connection.
 #[derive(Debug)]
@@ -65,6 +74,7 @@ pub struct Connector {
     dialer: Dialer,
     speech: Speech,
     proxy_protocol: Option<proxy_protocol::Version>,
+    title_case_headers: bool,
 }
 
 /// What is spoken on a new connection.
@@ -112,7 +122,8 @@ impl ConnectError {
 impl Connector {
     /// Prepares to connect to `url`, whose name is resolved at most once per `resolve_interval`.
     ///
-    /// `tls` is for `https://`, and so is `server_name`, which stands in for the host in the handshake.
+    /// `tls` is for `https://`, and so is `server_name`, which stands in for the host in the handshake;
+    /// `title_case_headers` is how field names are written in HTTP/1.1.
     ///
     /// # Errors
     ///
@@ -122,6 +133,7 @@ impl Connector {
         tls: &Arc<ClientConfig>,
         server_name: Option<&ServerName<'static>>,
         proxy_protocol: Option<proxy_protocol::Version>,
+        title_case_headers: bool,
         resolve_interval: Duration,
     ) -> Result<Self, InvalidDnsNameError> {
         let speech = match (url.protocol, server_name) {
@@ -131,7 +143,7 @@ impl Connector {
             (Protocol::Https, None) => Speech::Tls(Arc::clone(tls), ServerName::try_from(url.address.host.clone())?),
         };
         let dialer = Dialer::new(url.address.clone(), resolve_interval);
-        Ok(Self { url, dialer, speech, proxy_protocol })
+        Ok(Self { url, dialer, speech, proxy_protocol, title_case_headers })
     }
 
     /// Returns where it leads.
@@ -172,25 +184,32 @@ impl Connector {
     pub async fn connect(&self, visitor: Option<SocketAddr>) -> Result<(Sender, Driver), ConnectError> {
         let tcp = self.connect_tcp(visitor).await?;
         let connected = match &self.speech {
-            Speech::Http1 => http1(tcp).await,
+            Speech::Http1 => http1(tcp, self.title_case_headers).await,
             Speech::H2c => http2(tcp).await,
             Speech::Tls(tls, name) => {
                 let tls = TlsConnector::from(Arc::clone(tls)).connect(name.clone(), tcp).await;
                 let tls = tls.map_err(ConnectError::Tls)?;
-                if tls.get_ref().1.alpn_protocol() == Some(b"h2") { http2(tls).await } else { http1(tls).await }
+                if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    http2(tls).await
+                } else {
+                    http1(tls, self.title_case_headers).await
+                }
             }
         };
         connected.map_err(ConnectError::Http)
     }
 }
 
-async fn http1<T>(io: T) -> Result<(Sender, Driver), hyper::Error>
+async fn http1<T>(io: T, title_case_headers: bool) -> Result<(Sender, Driver), hyper::Error>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut http = http1::Builder::new();
-    http.max_buf_size(READ_AHEAD_BYTES_MAX);
-    let (sender, connection) = http.handshake(TokioIo::new(Forgiving::new(io))).await?;
+    let (sender, connection) = http1::Builder::new()
+        .title_case_headers(title_case_headers)
+        .max_headers(HEAD_FIELDS_MAX)
+        .max_buf_size(READ_AHEAD_BYTES_MAX)
+        .handshake(TokioIo::new(Forgiving::new(io)))
+        .await?;
     let driver = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "upstream connection ended");
@@ -207,6 +226,7 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
         .keep_alive_interval(H2_KEEP_ALIVE)
         .handshake(TokioIo::new(io))
         .await?;
@@ -234,7 +254,20 @@ impl Sender {
     pub async fn send(&mut self, request: Request<RequestBody>) -> Sent {
         let result = match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => {
+                let wanted = request.body().wanted();
+                let mut sent = pin!(sender.try_send_request(request));
+                match wanted {
+                    None => sent.await,
+                    Some(wanted) => match timeout(H2_CONTINUE_TIMEOUT, &mut sent).await {
+                        Ok(answered) => answered,
+                        Err(_) => {
+                            wanted.notify_one();
+                            sent.await
+                        }
+                    },
+                }
+            }
         };
         result.map_or_else(not_sent, Sent::Answered)
     }

@@ -17,11 +17,11 @@ use adit_core::{
 };
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Uri, Version, header,
+    HeaderValue, Method, Request, StatusCode, Uri, Version, header,
     uri::{self, PathAndQuery, Scheme},
 };
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     body::RecvBody,
@@ -40,12 +40,13 @@ pub struct Address {
     upgrade: Option<Upgrade>,
     /// Whose request it is; nobody's where it is our own.
     visitor: Option<SocketAddr>,
+    came_over_http2: bool,
 }
 
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target, upgrade: None, visitor: None }
+        Self { authority: None, target, upgrade: None, visitor: None, came_over_http2: false }
     }
 
     /// Returns whose request it is.
@@ -61,11 +62,20 @@ impl Address {
     pub fn split(head: RequestHead, body: RequestBody) -> Result<(Self, Request<RequestBody>), Failure> {
         let authority = (!head.authority.is_empty()).then(|| HeaderValue::try_from(head.authority));
         let authority = authority.transpose().map_err(|_| Failure::BadRequest)?;
+        let wanted = body.wanted();
         let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.headers_mut() = head.headers;
+        if let Some(wanted) = wanted {
+            hyper::ext::on_informational(&mut request, move |interim| {
+                if interim.status() == StatusCode::CONTINUE {
+                    wanted.notify_one();
+                }
+            });
+        }
+        let came_over_http2 = head.version == Version::HTTP_2;
         let (target, upgrade, visitor) = (head.target, head.upgrade, Some(head.visitor));
-        Ok((Self { authority, target, upgrade, visitor }, request))
+        Ok((Self { authority, target, upgrade, visitor, came_over_http2 }, request))
     }
 
     /// Writes `Host` and the origin-form for HTTP/1.1, `:authority` for HTTP/2.
@@ -81,7 +91,7 @@ impl Address {
         let mut parts = uri::Parts::default();
         parts.path_and_query = Some(self.target.clone());
         if http2 {
-            for name in [header::HOST, header::CONNECTION, header::UPGRADE] {
+            for name in [header::HOST, header::CONNECTION, header::UPGRADE, header::TRANSFER_ENCODING] {
                 request.headers_mut().remove(name);
             }
             parts.scheme = Some(if url.protocol == Protocol::Https { Scheme::HTTPS } else { Scheme::HTTP });
@@ -89,6 +99,7 @@ impl Address {
         } else {
             request.headers_mut().insert(header::HOST, authority);
             headers::join_cookies(request.headers_mut());
+            self.frame(request);
             if let Some(upgrade) = self.upgrade {
                 headers::set_upgrade(request.headers_mut(), upgrade);
             }
@@ -96,6 +107,24 @@ impl Address {
         *request.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         *request.uri_mut() = Uri::from_parts(parts)?;
         Ok(())
+    }
+
+    /// Says in HTTP/1.1 what hyper leaves out.
+    fn frame(&self, request: &mut Request<RequestBody>) {
+        let length = request.body().size_hint().exact();
+        let (name, value) = if matches!(*request.method(), Method::GET | Method::HEAD) && length.is_none() {
+            // A body of unknown length would be dropped.
+            (header::TRANSFER_ENCODING, "chunked")
+        } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH)
+            && length == Some(0)
+            && self.came_over_http2
+        {
+            // HTTP/2 needs no length to say that there is no body; servers of HTTP/1.1 ask for one (RFC 9110 §8.6).
+            (header::CONTENT_LENGTH, "0")
+        } else {
+            return;
+        };
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
     }
 }
 
@@ -129,6 +158,11 @@ impl RequestBody {
     /// Makes a body without anything in it.
     pub fn empty() -> Self {
         Self { body: None, upload: None }
+    }
+
+    /// Returns what tells whoever sends the body to begin, where they wait for that.
+    pub fn wanted(&self) -> Option<Arc<Notify>> {
+        self.body.as_ref().and_then(RecvBody::wanted)
     }
 
     /// Returns the note, where there is a body.

@@ -14,7 +14,7 @@ use adit_core::{
     wire::exchange::{RequestHead, Upgrade},
 };
 use arc_swap::ArcSwap;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
 use super::upstream::{Upstream, UpstreamBody, UpstreamError};
@@ -164,6 +164,9 @@ impl Egress {
             } else {
                 Err(Failure::NoRoute)
             };
+        }
+        if head.method == Method::TRACE && !options.trace {
+            return Err(Failure::NoRoute);
         }
         options.edit(&mut head, &route.rule.pattern.path);
         let sent = route.upstream.send(head, body);

@@ -92,6 +92,7 @@ impl Upstream {
                 &tls,
                 settings.server_name.as_ref(),
                 settings.proxy_protocol,
+                settings.title_case_headers,
                 timeouts.upstream_resolve,
             )
             .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;

@@ -43,9 +43,6 @@ const H2_ERRORS_MAX: usize = 256;
 /// How often an HTTP/2 connection is pinged, and how long the answer may take.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// `:method`, `:scheme`, `:authority`, `:path` and `:protocol`.
-const H2_PSEUDO_FIELDS: usize = 5;
-
 /// What an HTTP/2 connection starts with (RFC 9113 §3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -185,8 +182,8 @@ impl Http {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.ingress.timeouts().request_head)
-            // hyper answers 431 itself beyond these.
-            .max_headers(limits.head_fields_max)
+            // hyper answers 431 itself beyond these; a little over the limits it is us, who say more.
+            .max_headers(limits.head_frame_fields_max())
             .max_buf_size(limits.head_frame_bytes_max());
         let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.service()).with_upgrades());
         tokio::select! {
@@ -203,12 +200,9 @@ impl Http {
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let limits = self.ingress.limits();
-        // A list of fields counts 32 bytes for each of them (RFC 9113 §6.5.2); those with a colon are not ours to limit.
-        let fields = limits.head_fields_max + H2_PSEUDO_FIELDS;
-        let head_bytes = u32::try_from(limits.head_bytes_max + fields * 32).unwrap_or(u32::MAX);
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
-            .max_header_list_size(head_bytes)
+            .max_header_list_size(u32::try_from(limits.head_list_bytes_max()).unwrap_or(u32::MAX))
             .max_concurrent_streams(H2_STREAMS_MAX)
             .max_pending_accept_reset_streams(H2_RESETS_PENDING_MAX)
             .max_local_error_reset_streams(H2_ERRORS_MAX)

@@ -4,6 +4,7 @@ pub mod activity;
 pub mod connection;
 pub mod entries;
 pub mod listener;
+pub mod patience;
 pub mod proxy_protocol;
 pub mod refusal;
 pub mod replay;

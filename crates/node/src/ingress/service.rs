@@ -17,19 +17,20 @@ use adit_core::{
     id::SessionId,
     limits::{Limits, Timeouts},
     route::{PathPrefix, Pattern, RouteTable, RuleOptions, destination},
-    wire::exchange::RequestHead,
+    wire::exchange::{BodyKind, RequestHead},
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    patience::Patient,
     refusal,
     replay::Replay,
-    upload::Upload,
+    upload::{self, Progress, Upload},
     visitors::{Admitted, Visitors},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub struct Ingress {
     switched: Switched,
     visitors: Visitors,
     unread: Unread,
+    unwanted: Arc<upload::Unread>,
     recorder: Recorder,
 }
 
@@ -86,6 +88,7 @@ impl Ingress {
             rules: ArcSwap::from_pointee(rules),
             switched: Switched::default(),
             visitors: Visitors::default(),
+            unwanted: Arc::default(),
             recorder,
         }
     }
@@ -131,12 +134,13 @@ impl Ingress {
     /// Dropped early, it cancels the exchange.
     pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
         let mut record = self.recorder.begin();
-        // What a refusal needs, should there be one, out of the head that goes across.
-        let accept = request.headers().get(header::ACCEPT).cloned();
+        let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
         let (parts, visitor_body) = request.into_parts();
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
+        let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
+        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unwanted));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -144,22 +148,37 @@ impl Ingress {
                 if let Some((method, uri)) = seen {
                     record.asks_badly(entry.visitor, method, &uri);
                 }
-                return refuse(failure, accept, None, record);
+                return refuse(failure, &asked, None, closes(failure, &upload.progress()), record);
             }
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
-        match self.exchange(&rules, head, visitor_body, &mut record).await {
+        let progress = upload.progress();
+        match self.exchange(&rules, head, upload, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
                     headers::set_upgrade(response.headers_mut(), upgrade);
                     self.switched.start(connection, raw, permit);
                 }
-                response.map(|body| VisitorBody::new(Source::Answer(body), record))
+                if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
+                    // Whether the visitor sends it nevertheless nobody knows: RFC 9110 §10.1.1.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                let would_be_length = would_be_length(&response, asked.version());
+                response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => refuse(failure, accept, request_id, record),
+            Err(failure) => {
+                let failure = if progress.is_too_large() {
+                    Failure::BodyTooLarge
+                } else if progress.is_malformed() {
+                    Failure::BadRequest
+                } else {
+                    failure
+                };
+                refuse(failure, &asked, request_id, closes(failure, &progress), record)
+            }
         }
     }
 
@@ -167,7 +186,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Incoming,
+        body: Upload,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -177,7 +196,7 @@ impl Ingress {
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         route.options.edit(&mut head, &route.prefix);
         // Counted below the replay: what is sent again came from the visitor once.
-        let body = Upload::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
+        let body = Patient::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
         let body = Replay::new(body);
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
         response.body_mut().watch(&self.unread, Who::Visitor);
@@ -191,7 +210,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Upload<Counted<Incoming>>>,
+        body: Replay<Patient<Counted<Upload>>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
@@ -263,6 +282,8 @@ fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure>
 pub struct VisitorBody {
     source: Source,
     record: Record,
+    /// How long it says to be, where it is none: see [`would_be_length`].
+    would_be_length: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -276,7 +297,7 @@ enum Source {
 
 impl VisitorBody {
     fn new(source: Source, record: Record) -> Self {
-        let mut body = Self { source, record };
+        let mut body = Self { source, record, would_be_length: None };
         body.note_end();
         body
     }
@@ -312,12 +333,15 @@ impl Body for VisitorBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Answer(body) => body.is_end_stream(),
-            Source::Refusal(body) => body.is_none(),
+            Source::Answer(body) => body.is_end_stream() && self.would_be_length.is_none(),
+            Source::Refusal(body) => body.as_ref().is_none_or(Bytes::is_empty),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(length) = self.would_be_length {
+            return SizeHint::with_exact(length);
+        }
         match &self.source {
             Source::Answer(body) => body.size_hint(),
             Source::Refusal(body) => {
@@ -327,18 +351,29 @@ impl Body for VisitorBody {
     }
 }
 
+/// Returns the length that the body of a 304 says to have in HTTP/1.1.
+///
+/// hyper writes the `Content-Length` of a 304 only for a body of that length, which it then does not ask for.
+fn would_be_length(response: &Response<AnswerBody>, version: Version) -> Option<u64> {
+    let is_none = version <= Version::HTTP_11 && response.status() == StatusCode::NOT_MODIFIED;
+    if is_none { head::would_be_length(response.headers()) } else { None }
+}
+
+/// Returns whether nothing more is read from a connection after a refusal: where a request ends on it is in doubt, or
+/// its end is far away.
+fn closes(failure: Failure, progress: &Progress) -> bool {
+    failure == Failure::BadRequest || !progress.is_complete()
+}
+
 fn refuse(
     failure: Failure,
-    accept: Option<HeaderValue>,
+    asked: &refusal::Asked,
     request_id: Option<HeaderValue>,
+    closes: bool,
     mut record: Record,
 ) -> Response<VisitorBody> {
     record.refused(failure);
-    let mut headers = HeaderMap::new();
-    if let Some(accept) = accept {
-        headers.insert(header::ACCEPT, accept);
-    }
-    let refusal = refusal::response(failure, &headers, request_id.as_ref());
+    let refusal = refusal::response(failure, asked, request_id.as_ref(), closes);
     refusal.map(|body| VisitorBody::new(Source::Refusal(Some(body)), record))
 }
 

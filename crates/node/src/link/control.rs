@@ -9,7 +9,7 @@ use adit_core::{
 };
 use bytes::BytesMut;
 
-use crate::stream::{RecvStream, SendStream, Sending, StreamError};
+use crate::stream::{RecvStream, SendStream, StreamError};
 
 /// Messages in both directions, one frame each.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl ControlStream {
     /// When the connection is lost.
     pub async fn open(quic: &quinn::Connection) -> Result<Self, quinn::ConnectionError> {
         let (send, recv) = quic.open_bi().await?;
-        Ok(Self { send: SendStream::new(send, Sending::new(1)), recv: RecvStream::new(recv) })
+        Ok(Self { send: SendStream::new(send), recv: RecvStream::new(recv) })
     }
 
     /// Accepts the control stream; the server's side.
@@ -47,7 +47,7 @@ impl ControlStream {
     /// When the connection is lost.
     pub async fn accept(quic: &quinn::Connection) -> Result<Self, quinn::ConnectionError> {
         let (send, recv) = quic.accept_bi().await?;
-        Ok(Self { send: SendStream::new(send, Sending::new(1)), recv: RecvStream::new(recv) })
+        Ok(Self { send: SendStream::new(send), recv: RecvStream::new(recv) })
     }
 
     /// Reads the next message, or `None` when the peer has closed the stream. Cancel-safe.

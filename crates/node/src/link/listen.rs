@@ -29,7 +29,7 @@ pub enum ListenError {
 ///
 /// When the address cannot be bound or the certificates do not work.
 pub fn listen(settings: &TunnelListen) -> Result<Endpoint, ListenError> {
-    let config = tls::server_config(&settings.credentials, settings.client_roots.clone())?;
+    let config = tls::server_config(&settings.credentials, settings.client_roots.clone(), settings.congestion)?;
     let bind_error = |error| ListenError::Bind { address: settings.listen, error };
     let socket = transport::bind(settings.listen).map_err(bind_error)?;
     Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime)).map_err(bind_error)

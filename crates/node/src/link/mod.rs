@@ -8,6 +8,7 @@ pub mod tls;
 pub mod transport;
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc,
@@ -31,7 +32,10 @@ use tokio::{
     time,
 };
 
-use crate::stream::{RecvStream, SendStream, Sending, StreamError};
+use crate::{
+    stream::{RecvStream, SendStream, Sending, StreamError},
+    tail::Tail,
+};
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +88,7 @@ struct Shared {
     granted: AtomicU32,
     pulse: Pulse,
     sending: Sending,
+    tail: Tail,
     config_ack: ArcSwapOption<ConfigAck>,
 }
 
@@ -127,6 +132,7 @@ impl Link {
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
             sending: Sending::new(limits.exchanges_per_link_max),
+            tail: Tail::default(),
             config_ack: ArcSwapOption::empty(),
         }))
     }
@@ -202,7 +208,7 @@ impl Link {
     /// When the link is lost or the peer does not want it.
     pub async fn push(&self, frame: Bytes) -> Result<(), StreamError> {
         let stream = self.0.quic.open_uni().await.map_err(|_| StreamError::LinkLost)?;
-        let mut stream = SendStream::new(stream, self.0.sending.clone());
+        let mut stream = SendStream::new(stream).within(self.0.sending.clone());
         stream.write(&mut [frame]).await?;
         stream.finish();
         Ok(())
@@ -224,7 +230,7 @@ impl Link {
     /// When the link is lost.
     pub async fn open(&self) -> Result<(SendStream, RecvStream), Failure> {
         let (send, recv) = self.0.quic.open_bi().await.map_err(|_| Failure::LinkLost)?;
-        Ok((SendStream::new(send, self.0.sending.clone()), RecvStream::new(recv)))
+        Ok(self.halves(send, recv))
     }
 
     /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
@@ -246,7 +252,17 @@ impl Link {
             self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
         }
         let (send, recv) = self.0.quic.accept_bi().await?;
-        Ok((SendStream::new(send, self.0.sending.clone()), RecvStream::new(recv)))
+        Ok(self.halves(send, recv))
+    }
+
+    fn halves(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (SendStream, RecvStream) {
+        let send = SendStream::new(send).with_tail(self.0.tail.clone()).within(self.0.sending.clone());
+        (send, RecvStream::new(recv))
+    }
+
+    /// Sends probes behind what is written to exchanges, as long as it is polled.
+    pub async fn follow_tail(&self) -> Infallible {
+        self.0.tail.follow(&self.0.quic).await
     }
 
     /// Takes no new exchange from now on.

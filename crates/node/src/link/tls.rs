@@ -10,14 +10,21 @@ use rustls::{
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::transport;
-use crate::credentials::{self, Credentials, TlsError, unusable};
+use crate::{
+    credentials::{self, Credentials, TlsError, unusable},
+    settings::Congestion,
+};
 
 /// Returns quinn's settings for the side that listens. Clients must present a certificate that `roots` signed.
 ///
 /// # Errors
 ///
 /// When `roots` is empty or the credentials do not work.
-pub fn server_config(credentials: &Credentials, roots: RootCertStore) -> Result<quinn::ServerConfig, TlsError> {
+pub fn server_config(
+    credentials: &Credentials,
+    roots: RootCertStore,
+    congestion: Congestion,
+) -> Result<quinn::ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
         .build()
@@ -31,7 +38,7 @@ pub fn server_config(credentials: &Credentials, roots: RootCertStore) -> Result<
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport::config());
+    config.transport_config(transport::config(congestion));
     config.migration(true);
     Ok(config)
 }
@@ -41,7 +48,11 @@ pub fn server_config(credentials: &Credentials, roots: RootCertStore) -> Result<
 /// # Errors
 ///
 /// When the credentials do not work.
-pub fn client_config(credentials: &Credentials, roots: RootCertStore) -> Result<quinn::ClientConfig, TlsError> {
+pub fn client_config(
+    credentials: &Credentials,
+    roots: RootCertStore,
+    congestion: Congestion,
+) -> Result<quinn::ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
@@ -54,7 +65,7 @@ pub fn client_config(credentials: &Credentials, roots: RootCertStore) -> Result<
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(transport::config());
+    config.transport_config(transport::config(congestion));
     Ok(config)
 }
 

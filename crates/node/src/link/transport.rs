@@ -2,9 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use adit_core::limits::STREAM_WINDOW_BYTES;
-use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt};
+use adit_congestion::Adaptive;
+pub use adit_core::limits::STREAM_WINDOW_BYTES;
+use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt, congestion::CubicConfig};
 use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{settings::Congestion, tail};
 
 /// Streams that a peer may have open at once before it asks for more. quinn allocates for all of them when a
 /// connection starts: 1,000 cost 141 KiB per idle link.
@@ -25,8 +28,8 @@ const DEAD_AFTER_MS: u32 = 20_000;
 /// What both sides ask the kernel for on a UDP socket.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Returns the transport settings of a link, the same on both sides.
-pub fn config() -> Arc<TransportConfig> {
+/// Returns the transport settings of a link. Each side chooses how it sends.
+pub fn config(congestion: Congestion) -> Arc<TransportConfig> {
     let mut ack_frequency = AckFrequencyConfig::default();
     // A lone request must not wait for the peer's 25 ms delayed acknowledgement to be known as lost.
     ack_frequency.max_ack_delay(Some(Duration::from_millis(1)));
@@ -44,7 +47,12 @@ pub fn config() -> Arc<TransportConfig> {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(DEAD_AFTER_MS))))
         .ack_frequency_config(Some(ack_frequency))
-        .datagram_receive_buffer_size(None);
+        // For the probes behind what is written; nobody reads them.
+        .datagram_receive_buffer_size(Some(tail::DATAGRAM_BYTES));
+    match congestion {
+        Congestion::Adaptive => transport.congestion_controller_factory(Arc::new(Adaptive)),
+        Congestion::Cubic => transport.congestion_controller_factory(Arc::new(CubicConfig::default())),
+    };
     Arc::new(transport)
 }
 

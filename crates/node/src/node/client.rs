@@ -128,7 +128,7 @@ impl Client {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, https, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
@@ -237,7 +237,7 @@ impl ClientControl {
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, https, egress, admin: _, limits, timeouts } = settings;
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots)?;
+        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = everything_to(&self.caller.servers)?;

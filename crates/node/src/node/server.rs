@@ -221,7 +221,7 @@ impl ServerControl {
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
-        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots)?;
+        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots, tunnel.congestion)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;

@@ -108,6 +108,7 @@ fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveE
         set_host: set_host(at, rule.set_host)?,
         strip_prefix: rule.strip_prefix,
         connect: rule.connect,
+        trace: rule.trace,
         request_headers: field_edits(&at.key("request_headers"), &rule.request_headers)?,
         response_headers: field_edits(&at.key("response_headers"), &rule.response_headers)?,
         retries: options::RETRIES,
@@ -135,6 +136,7 @@ fn upstream(
         roots,
         server_name: server_name.transpose()?,
         proxy_protocol: upstream.proxy_protocol,
+        title_case_headers: upstream.title_case_headers,
         check: check.transpose()?,
         ..UpstreamSettings::new(servers)
     })

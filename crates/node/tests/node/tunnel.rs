@@ -15,8 +15,8 @@ use adit_node::{
     credentials::Credentials,
     node::{ClientControl, ServerControl},
     settings::{
-        AdminEntry, Allow, ClientSettings, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
-        ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        AdminEntry, Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
+        IngressRule, ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -176,6 +176,7 @@ impl Authority {
                 listen: ANY,
                 credentials: self.credentials("localhost"),
                 client_roots: self.roots(),
+                congestion: Congestion::default(),
             },
             http: Some(HttpEntry::new(ANY)),
             https: None,
@@ -212,6 +213,7 @@ impl Authority {
                 credentials: self.credentials("client"),
                 group: "web".parse().unwrap(),
                 allow: Allow::default(),
+                congestion: Congestion::default(),
             },
             http: None,
             https: None,

@@ -29,7 +29,7 @@ fn request() -> RequestHead {
 fn reply() -> Reply {
     let mut headers = HeaderMap::new();
     headers.append("set-cookie", HeaderValue::from_static("a=1"));
-    Reply::Head(ReplyHead { status: StatusCode::OK, headers }, BodyKind::Stream)
+    Reply::Head(ReplyHead { status: StatusCode::OK, reason: None, headers }, BodyKind::Stream)
 }
 
 /// Splits one frame off `out` and returns its message.
@@ -53,12 +53,17 @@ fn a_request_head_has_these_bytes() {
 
 #[test]
 fn replies_have_these_bytes() {
-    let interim = Reply::Informational(ReplyHead { status: StatusCode::EARLY_HINTS, headers: HeaderMap::new() });
+    let interim =
+        Reply::Informational(ReplyHead { status: StatusCode::EARLY_HINTS, reason: None, headers: HeaderMap::new() });
     let failed = Reply::Failed(Failure::UpstreamRefused);
+    let worded =
+        ReplyHead { status: StatusCode::OK, reason: Some(Bytes::from_static(b"Fine")), headers: HeaderMap::new() };
+    let worded = Reply::Head(worded, BodyKind::None);
     for (reply, expected) in [
         (reply(), &b"\x14\x01\xc8\x01\x01\x0aset-cookie\x03a=1\x02"[..]),
         (interim, &b"\x03\x00\x67\x00"[..]),
         (failed, &b"\x02\x02\x0a"[..]),
+        (worded, &b"\x0a\x03\xc8\x01\x00\x00\x04Fine"[..]),
     ] {
         let mut out = BytesMut::new();
         encode_reply(&reply, &limits(), &mut out).unwrap();
@@ -102,7 +107,7 @@ fn a_hostile_count_of_fields_is_refused_before_memory_is_spent() {
 #[test]
 fn more_fields_than_the_limit_are_refused() {
     let mut headers = HeaderMap::new();
-    for _ in 0..=limits().head_fields_max {
+    for _ in 0..=limits().head_frame_fields_max() {
         headers.append("a", HeaderValue::from_static("b"));
     }
     let mut out = BytesMut::new();
@@ -139,6 +144,18 @@ fn what_http_does_not_allow_does_not_decode() {
     assert_eq!(reply(100), Err(DecodeError::Invalid("the status")));
     assert_eq!(reply(99), Err(DecodeError::Invalid("the status")));
 
+    let reason = |reason: &[u8]| {
+        let mut out = BytesMut::new();
+        let empty = HeaderMap::new();
+        let wire = ReplyMessage::HeadWithReason(200, Fields::Map(&empty), BodyKind::None, Raw(reason));
+        codec::encode(&wire, 1_000, &mut out).unwrap();
+        decode_reply(&message(out), &limits())
+    };
+    assert!(reason(b"").is_ok() && reason(b"Not\tso \xe9vident~").is_ok());
+    for bad in [&b"a\r\nx: y"[..], b"\n", b"\0", b"\x7f"] {
+        assert_eq!(reason(bad), Err(DecodeError::Invalid("the reason phrase")), "{bad:?}");
+    }
+
     let trailers = |name: &[u8], value: &[u8]| {
         let mut out = BytesMut::new();
         let wire = BodyMessage::Trailers(Fields::List(vec![(name, value)]));
@@ -171,6 +188,10 @@ fn body_kind() -> impl Strategy<Value = BodyKind> {
     prop_oneof![Just(BodyKind::None), any::<u64>().prop_map(BodyKind::Length), Just(BodyKind::Stream)]
 }
 
+fn reason() -> impl Strategy<Value = Option<Bytes>> {
+    prop::option::of("[\t -~]{0,40}".prop_map(Bytes::from))
+}
+
 proptest! {
     #[test]
     fn any_request_head_comes_back(headers in header_map(), body in body_kind(), target in "/[!$-;=?-Z_a-z~]{0,60}", remaining_ms: u32) {
@@ -181,8 +202,8 @@ proptest! {
     }
 
     #[test]
-    fn any_reply_comes_back(headers in header_map(), body in body_kind(), status in 200..1000_u16) {
-        let reply = Reply::Head(ReplyHead { status: StatusCode::from_u16(status).unwrap(), headers }, body);
+    fn any_reply_comes_back(headers in header_map(), body in body_kind(), status in 200..1000_u16, reason in reason()) {
+        let reply = Reply::Head(ReplyHead { status: StatusCode::from_u16(status).unwrap(), reason, headers }, body);
         let mut out = BytesMut::new();
         encode_reply(&reply, &limits(), &mut out).unwrap();
         prop_assert_eq!(decode_reply(&message(out), &limits()).unwrap(), reply);
