@@ -3,6 +3,7 @@
 pub mod activity;
 pub mod connection;
 pub mod entries;
+pub mod intake;
 pub mod listener;
 pub mod patience;
 pub mod proxy_protocol;
@@ -12,5 +13,4 @@ pub mod rewound;
 pub mod service;
 pub mod stall;
 pub mod tls;
-pub mod upload;
 pub mod visitors;

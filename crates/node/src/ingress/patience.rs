@@ -39,14 +39,14 @@ impl<B> Patient<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<Failure>> + Unpin> Body for Patient<B> {
+impl<B: Body<Data = Bytes, Error = Failure> + Unpin> Body for Patient<B> {
     type Data = Bytes;
     type Error = Failure;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             self.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame);
         }
         ready!(self.poll_silence(cx));
         Poll::Ready(Some(Err(Failure::RequestTimeout)))

@@ -27,10 +27,10 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::{
+    intake::{Intake, Progress, Rest},
     patience::Patient,
     refusal,
     replay::Replay,
-    upload::{self, Progress, Upload},
     visitors::{Admitted, Visitors},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub struct Ingress {
     switched: Switched,
     visitors: Visitors,
     unread: Unread,
-    unwanted: Arc<upload::Unread>,
+    rest: Arc<Rest>,
     recorder: Recorder,
 }
 
@@ -88,7 +88,7 @@ impl Ingress {
             rules: ArcSwap::from_pointee(rules),
             switched: Switched::default(),
             visitors: Visitors::default(),
-            unwanted: Arc::default(),
+            rest: Arc::default(),
             recorder,
         }
     }
@@ -140,7 +140,7 @@ impl Ingress {
         let rules = self.rules.load_full();
         let kind = body::kind(&visitor_body);
         let asks = kind != BodyKind::None && headers::expects_continue(&parts.headers);
-        let upload = Upload::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.unwanted));
+        let intake = Intake::new(visitor_body, rules.limits.request_body_bytes_max, asks, Arc::clone(&self.rest));
         let seen = record.is_logged().then(|| (parts.method.clone(), parts.uri.clone()));
         let head = match head::from_visitor(parts, kind, entry, &rules.limits, new_request_id, random_bytes) {
             Ok(head) => head,
@@ -148,14 +148,14 @@ impl Ingress {
                 if let Some((method, uri)) = seen {
                     record.asks_badly(entry.visitor, method, &uri);
                 }
-                return refuse(failure, &asked, None, closes(failure, &upload.progress()), record);
+                return refuse(failure, &asked, None, closes(failure, &intake.progress()), record);
             }
         };
         record.asks(&head);
         let request_id = head.headers.get(X_REQUEST_ID).cloned();
         let upgrade = head.upgrade;
-        let progress = upload.progress();
-        match self.exchange(&rules, head, upload, &mut record).await {
+        let progress = intake.progress();
+        match self.exchange(&rules, head, intake, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let (Some((raw, permit)), Some(upgrade)) = (response.body_mut().take_raw(), upgrade) {
@@ -169,16 +169,7 @@ impl Ingress {
                 let would_be_length = would_be_length(&response, asked.version());
                 response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => {
-                let failure = if progress.is_too_large() {
-                    Failure::BodyTooLarge
-                } else if progress.is_malformed() {
-                    Failure::BadRequest
-                } else {
-                    failure
-                };
-                refuse(failure, &asked, request_id, closes(failure, &progress), record)
-            }
+            Err(failure) => refuse(failure, &asked, request_id, closes(failure, &progress), record),
         }
     }
 
@@ -186,7 +177,7 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
-        body: Upload,
+        body: Intake,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let route = route(rules, &head)?;
@@ -210,7 +201,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Patient<Counted<Upload>>>,
+        body: Replay<Patient<Counted<Intake>>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {

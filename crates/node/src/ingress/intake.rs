@@ -25,9 +25,12 @@ use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 /// (RFC 9112 §9.6), and curl 7.88 takes a `RST_STREAM` behind an answer for an error in its place.
 const REST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A body that breaks off where it is over its limit. Dropped before its end, it leaves the rest to [`Unread`].
+/// A body that fails with [`Failure::BodyTooLarge`] where it is over its limit, with [`Failure::BadRequest`] where it
+/// is none, and with [`Failure::Cancelled`] where the visitor breaks off.
+///
+/// Dropped before its end, it leaves the rest to [`Rest`].
 #[derive(Debug)]
-pub struct Upload {
+pub struct Intake {
     /// Taken only by drop.
     body: Option<Incoming>,
     /// How many bytes may still come, where there is a limit.
@@ -35,48 +38,20 @@ pub struct Upload {
     progress: Progress,
     /// Whether reading it tells a visitor to send it.
     asks: bool,
-    unread: Arc<Unread>,
+    rest: Arc<Rest>,
 }
 
 /// What is known of a body by whoever answers instead of reading it.
 #[derive(Clone, Debug)]
-pub struct Progress(Option<Arc<State>>);
+pub struct Progress(Option<Arc<AtomicBool>>);
 
-#[derive(Debug, Default)]
-struct State {
-    complete: AtomicBool,
-    too_large: AtomicBool,
-    malformed: AtomicBool,
-}
-
-/// Why a body broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum UploadError {
-    /// It did where it came from.
-    #[error(transparent)]
-    Source(hyper::Error),
-    /// It is over its limit.
-    #[error("the body is too large")]
-    TooLarge,
-}
-
-impl From<UploadError> for Failure {
-    fn from(error: UploadError) -> Self {
-        match error {
-            // A visitor that breaks off has gone.
-            UploadError::Source(_) => Self::Cancelled,
-            UploadError::TooLarge => Self::BodyTooLarge,
-        }
-    }
-}
-
-impl Upload {
+impl Intake {
     /// Takes a body that may have so many bytes. One that is empty costs nothing.
     ///
     /// `asks` says that the visitor waits to be told to send it, and that reading it tells so.
-    pub fn new(body: Incoming, bytes_max: Option<u64>, asks: bool, unread: Arc<Unread>) -> Self {
+    pub fn new(body: Incoming, bytes_max: Option<u64>, asks: bool, rest: Arc<Rest>) -> Self {
         let progress = Progress((!body.is_end_stream()).then(Arc::default));
-        Self { body: Some(body), room: bytes_max, progress, asks, unread }
+        Self { body: Some(body), room: bytes_max, progress, asks, rest }
     }
 
     /// Returns what is known of it from now on.
@@ -88,57 +63,40 @@ impl Upload {
 impl Progress {
     /// Returns whether the body has been read to its end.
     pub fn is_complete(&self) -> bool {
-        self.0.as_ref().is_none_or(|state| state.complete.load(Ordering::Relaxed))
+        self.0.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed))
     }
 
-    /// Returns whether the body broke off because it is over its limit.
-    pub fn is_too_large(&self) -> bool {
-        self.0.as_ref().is_some_and(|state| state.too_large.load(Ordering::Relaxed))
-    }
-
-    /// Returns whether the body broke off because it is none.
-    pub fn is_malformed(&self) -> bool {
-        self.0.as_ref().is_some_and(|state| state.malformed.load(Ordering::Relaxed))
-    }
-
-    fn note(&self, which: impl FnOnce(&State) -> &AtomicBool) {
-        if let Some(state) = &self.0 {
-            which(state).store(true, Ordering::Relaxed);
+    fn completed(&self) {
+        if let Some(complete) = &self.0 {
+            complete.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Body for Upload {
+impl Body for Intake {
     type Data = Bytes;
-    type Error = UploadError;
+    type Error = Failure;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *body).poll_frame(cx);
         let ended = body.is_end_stream();
         self.asks = false;
-        let frame = ready!(polled);
-        let length = match &frame {
-            Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
-            Some(Err(error)) => {
-                if is_malformed(error) {
-                    self.progress.note(|state| &state.malformed);
-                }
-                0
-            }
-            None => 0,
+        let frame = match ready!(polled).transpose() {
+            Ok(frame) => frame,
+            Err(error) => return Poll::Ready(Some(Err(broken(&error)))),
         };
-        if let Some(room) = self.room {
-            let Some(left) = room.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) else {
-                self.progress.note(|state| &state.too_large);
-                return Poll::Ready(Some(Err(UploadError::TooLarge)));
-            };
-            self.room = Some(left);
-        }
         if frame.is_none() || ended {
-            self.progress.note(|state| &state.complete);
+            self.progress.completed();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Source)))
+        let length = frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        if let Some(room) = &mut self.room {
+            *room = match room.checked_sub(u64::try_from(length).unwrap_or(u64::MAX)) {
+                Some(left) => left,
+                None => return Poll::Ready(Some(Err(Failure::BodyTooLarge))),
+            };
+        }
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -150,29 +108,31 @@ impl Body for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for Intake {
     fn drop(&mut self) {
         if self.asks || self.progress.is_complete() {
             return;
         }
         if let Some(body) = self.body.take() {
-            self.unread.read(body);
+            self.rest.read(body);
         }
     }
 }
 
-/// Returns whether a body could not be read for what it holds: hyper says so in an error of the system's kind.
-fn is_malformed(error: &(dyn Error + 'static)) -> bool {
+/// What it means that a body broke off: hyper says that it is none in an error of the system's kind.
+fn broken(error: &(dyn Error + 'static)) -> Failure {
     let mut errors = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    let kind = errors.find_map(|error| error.downcast_ref::<io::Error>().map(io::Error::kind));
-    matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+    match errors.find_map(|error| error.downcast_ref::<io::Error>().map(io::Error::kind)) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::BadRequest,
+        Some(_) | None => Failure::Cancelled,
+    }
 }
 
 /// Reads what is left of bodies that nobody wants, and throws it away. Dropping it ends that.
 #[derive(Debug, Default)]
-pub struct Unread(Mutex<JoinSet<()>>);
+pub struct Rest(Mutex<JoinSet<()>>);
 
-impl Unread {
+impl Rest {
     fn read(&self, mut body: Incoming) {
         let Ok(runtime) = Handle::try_current() else { return };
         let to_its_end =
