@@ -39,6 +39,12 @@ bench-micro *args:
 lab *args:
     @cargo run --quiet --release --package bench-lab -- "$@"
 
+# How fast requests stay when packets get lost: adit, the older design, TCP, other tunnels; --quick, --help
+[positional-arguments]
+bench-loss *args:
+    cargo build --release --package adit --package baseline-grpc --package bench-loss
+    @cargo run --quiet --release --package bench-loss -- "$@"
+
 # Everything that CI checks
 check: fmt clippy doc test layers deny
 

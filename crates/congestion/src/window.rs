@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    best::Best,
     cubic::Cubic,
     path::{self, Path},
     round::Round,
@@ -17,6 +18,12 @@ const PACKETS_MIN: f64 = 4.0;
 
 /// A full round of so many has the queue emptied.
 const DRAIN_EVERY: u32 = 8;
+
+/// What a link that competes keeps in flight at least: so many times what the path holds of its own.
+const COMPETE_LEAST: f64 = 1.6;
+
+/// For how long a rate counts for that.
+const COMPETE_MEMORY: Duration = Duration::from_secs(10);
 
 /// Rounds between a test that failed and the next one.
 const TEST_AGAIN: u32 = 16;
@@ -151,6 +158,8 @@ enum Before {
 struct Compete {
     cubic: Cubic,
     packets: f64,
+    /// What was delivered lately, in bytes per second.
+    rate: Best<f64>,
     round: u32,
     /// The next round may still show losses of before the cut.
     was_cut: bool,
@@ -209,7 +218,7 @@ impl Window {
             Phase::Cruise(cruise) => cruise.round = 0,
             Phase::Test(_) => {}
             Phase::Compete(compete) if compete.was_cut => {}
-            Phase::Compete(compete) => self.bytes = compete.cut(now, self.mtu),
+            Phase::Compete(compete) => self.bytes = compete.cut(now, self.mtu, 0),
         }
     }
 
@@ -390,6 +399,7 @@ impl Window {
     fn compete(&mut self, now: Instant, mut compete: Compete, round: &Round) {
         let queued = self.path.queued(round.rtt_min);
         compete.queued_max = compete.queued_max.max(queued);
+        compete.rate.add(now, path::rate(round));
         compete.round += 1;
         if compete.round.is_multiple_of(TEST_EVERY) {
             self.begin_test(round, Before::Competed(compete));
@@ -398,13 +408,21 @@ impl Window {
         // A loss at a short queue is the path's.
         let is_congested = round.lost > 0 && queued * 2 >= compete.queued_max;
         if is_congested && !compete.was_cut {
-            self.bytes = compete.cut(now, self.mtu);
+            let least = self.least_competing(&compete);
+            self.bytes = compete.cut(now, self.mtu, least);
         } else {
             compete.was_cut = false;
             compete.packets = compete.cubic.grown(now, round.rtt_min, compete.packets);
             self.bytes = self.bytes_of(compete.packets);
         }
         self.phase = Phase::Compete(compete);
+    }
+
+    /// Returns what is left of the window however much is lost: BBR keeps twice as much and hears of no loss, so the
+    /// losses that it makes must not take everything from a link that does.
+    fn least_competing(&self, compete: &Compete) -> u64 {
+        let rate = compete.rate.get().unwrap_or(0.0);
+        whole(COMPETE_LEAST * rate * self.path.base().unwrap_or_default().as_secs_f64())
     }
 
     /// Returns the window that fills the path.
@@ -479,13 +497,15 @@ impl Cruise {
 impl Compete {
     fn new(now: Instant, packets: f64) -> Self {
         let cubic = Cubic::new(now, packets);
-        Self { cubic, packets, round: 0, was_cut: false, queued_max: Duration::ZERO, tests_empty: 0 }
+        let rate = Best::new(COMPETE_MEMORY, |a, b| a > b);
+        Self { cubic, packets, rate, round: 0, was_cut: false, queued_max: Duration::ZERO, tests_empty: 0 }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "the size of a packet")]
-    fn cut(&mut self, now: Instant, mtu: u64) -> u64 {
+    fn cut(&mut self, now: Instant, mtu: u64, least: u64) -> u64 {
         self.was_cut = true;
-        self.packets = self.cubic.cut(now, self.packets).max(PACKETS_MIN);
+        let least = least as f64 / mtu as f64;
+        self.packets = self.cubic.cut(now, self.packets).max(least).max(PACKETS_MIN);
         whole(self.packets * mtu as f64)
     }
 }
