@@ -145,6 +145,11 @@ impl Chunks {
         within("somebody to take a chunk", self.0.send(Ok(Frame::data(chunk.into())))).await.is_ok()
     }
 
+    /// Sends one chunk, however long that takes, and returns whether anybody reads the body.
+    pub async fn try_send_patiently(&self, chunk: impl Into<Bytes>) -> bool {
+        self.0.send(Ok(Frame::data(chunk.into()))).await.is_ok()
+    }
+
     /// Breaks the body off.
     pub async fn cut(self) {
         // Who has gone already does not need to be told.

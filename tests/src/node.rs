@@ -57,6 +57,15 @@ macro_rules! life {
                 self.entry.expect("an entry")
             }
 
+            /// Returns where its visitors connect with TLS.
+            ///
+            /// # Panics
+            ///
+            /// When it has no such entry.
+            pub fn tls_entry(&self) -> SocketAddr {
+                self.tls_entry.expect("an entry with TLS")
+            }
+
             /// Tells it to stop when it has nothing more to do.
             pub fn stop(&self) {
                 self.life.stop.cancel();
@@ -81,6 +90,7 @@ pub struct ServerNode {
     /// Where clients connect.
     pub tunnel: SocketAddr,
     entry: Option<SocketAddr>,
+    tls_entry: Option<SocketAddr>,
     groups: HashMap<Group, Arc<GroupLinks>>,
     control: ServerControl,
     life: Life,
@@ -118,9 +128,10 @@ impl ServerNode {
         let names: Vec<Group> = settings.groups.keys().cloned().collect();
         let server = Server::bind(settings).await?;
         let groups = names.into_iter().map(|name| (name.clone(), server.group(&name))).collect();
-        let (tunnel, entry) = (server.tunnel_address().unwrap(), server.http_address());
+        let tunnel = server.tunnel_address().unwrap();
+        let (entry, tls_entry) = (server.http_address(), server.https_address());
         let control = server.control();
-        Ok(Self { tunnel, entry, groups, control, life: Life::start(|stop| server.run(stop)) })
+        Ok(Self { tunnel, entry, tls_entry, groups, control, life: Life::start(|stop| server.run(stop)) })
     }
 
     /// Puts new settings in force, and returns the keys that have to wait for a restart.
@@ -147,6 +158,7 @@ impl ServerNode {
 #[derive(Debug)]
 pub struct ClientNode {
     entry: Option<SocketAddr>,
+    tls_entry: Option<SocketAddr>,
     servers: Arc<GroupLinks>,
     control: ClientControl,
     life: Life,
@@ -162,9 +174,9 @@ impl ClientNode {
     /// When it cannot be bound.
     pub async fn start(settings: ClientSettings) -> Self {
         let client = Client::bind(settings).await.unwrap();
-        let (entry, servers) = (client.http_address(), client.servers());
+        let (entry, tls_entry, servers) = (client.http_address(), client.https_address(), client.servers());
         let control = client.control();
-        Self { entry, servers, control, life: Life::start(|stop| client.run(stop)) }
+        Self { entry, tls_entry, servers, control, life: Life::start(|stop| client.run(stop)) }
     }
 
     /// Puts new settings in force, and returns the keys that have to wait for a restart.

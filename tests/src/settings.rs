@@ -49,6 +49,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
             congestion: Congestion::default(),
         },
         http: None,
+        https: None,
         ingress: Vec::new(),
         groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()], push: None })]),
         egress: EgressSettings::default(),
@@ -77,6 +78,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
             congestion: Congestion::default(),
         },
         http: None,
+        https: None,
         egress: EgressSettings::default(),
         admin: None,
         limits: Limits::default(),
@@ -86,7 +88,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
 
 /// An entry that believes nobody.
 pub fn entry() -> HttpEntry {
-    HttpEntry { listen: loopback(), trusted_proxies: Vec::new() }
+    HttpEntry::new(loopback())
 }
 
 /// Makes the URL of a backend server.

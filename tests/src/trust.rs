@@ -25,6 +25,11 @@ impl Trust {
         demo::credentials(&self.0.server(&[]).unwrap()).unwrap()
     }
 
+    /// Signs a certificate for whoever is called `name`.
+    pub fn named(&self, name: &str) -> Credentials {
+        demo::credentials(&self.0.server(&[name.to_owned()]).unwrap()).unwrap()
+    }
+
     /// Signs a certificate for the client called `name`.
     pub fn client(&self, name: &str) -> Credentials {
         demo::credentials(&self.0.client(name).unwrap()).unwrap()

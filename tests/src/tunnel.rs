@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use adit_core::limits::{Limits, Timeouts};
-use adit_node::settings::{EgressSettings, ServerUrl};
+use adit_node::settings::{EgressSettings, HttpEntry, HttpsEntry, ServerUrl};
 
 use crate::{
     node::{ClientNode, ServerNode},
@@ -34,7 +34,7 @@ impl Direction {
 /// A tunnel that is not running yet.
 pub struct Setup {
     egress: EgressSettings,
-    trusted_proxies: Vec<&'static str>,
+    entry: HttpEntry,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -58,7 +58,7 @@ impl Tunnel {
 
     /// Prepares a tunnel with these rules and upstreams at its far end.
     pub fn with(egress: EgressSettings) -> Setup {
-        Setup { egress, trusted_proxies: Vec::new(), limits: Limits::default(), timeouts: settings::timeouts() }
+        Setup { egress, entry: settings::entry(), limits: Limits::default(), timeouts: settings::timeouts() }
     }
 
     /// Returns where visitors connect.
@@ -67,6 +67,19 @@ impl Tunnel {
             Direction::Reverse => self.server.entry(),
             Direction::Forward => self.client.entry(),
         }
+    }
+
+    /// Returns where visitors connect with TLS.
+    pub fn tls_entry(&self) -> SocketAddr {
+        match self.direction {
+            Direction::Reverse => self.server.tls_entry(),
+            Direction::Forward => self.client.tls_entry(),
+        }
+    }
+
+    /// Connects a visitor that asks for `localhost` with TLS, and speaks what is negotiated out of `alpn`.
+    pub async fn tls(&self, alpn: &[&str]) -> Visitor {
+        Visitor::tls(self.tls_entry(), "localhost", self.trust.roots(), alpn).await
     }
 
     /// Connects a visitor that speaks HTTP/1.1.
@@ -130,7 +143,14 @@ impl Setup {
     /// Lets the entry believe what proxies in a network say of their visitors.
     #[must_use]
     pub fn trusting(mut self, network: &'static str) -> Self {
-        self.trusted_proxies.push(network);
+        self.entry.trusted_proxies.push(network.parse().unwrap());
+        self
+    }
+
+    /// Has every connection begin with a PROXY header.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.entry.proxy_protocol = true;
         self
     }
 
@@ -138,22 +158,26 @@ impl Setup {
     pub async fn start(self, direction: Direction) -> Tunnel {
         speak();
         let trust = Trust::default();
-        let mut entry = settings::entry();
-        entry.trusted_proxies = self.trusted_proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let tls_entry = HttpsEntry { http: self.entry.clone(), certificates: vec![trust.server()] };
+        let entry = self.entry;
         let mut server = match direction {
             Direction::Reverse => settings::public_server(&trust),
             Direction::Forward => settings::server(&trust),
         };
         (server.limits, server.timeouts) = (self.limits, self.timeouts);
-        let (mut client_entry, mut client_egress) = (None, EgressSettings::default());
+        let (mut client_entry, mut client_tls_entry, mut client_egress) = (None, None, EgressSettings::default());
         match direction {
-            Direction::Reverse => (server.http, client_egress) = (Some(entry), self.egress),
-            Direction::Forward => (client_entry, server.egress) = (Some(entry), self.egress),
+            Direction::Reverse => {
+                (server.http, server.https, client_egress) = (Some(entry), Some(tls_entry), self.egress);
+            }
+            Direction::Forward => {
+                (client_entry, client_tls_entry, server.egress) = (Some(entry), Some(tls_entry), self.egress);
+            }
         }
         let server = ServerNode::start(server).await;
         let mut client = settings::client(&trust, CLIENT, server.tunnel);
         (client.limits, client.timeouts) = (self.limits, self.timeouts);
-        (client.http, client.egress) = (client_entry, client_egress);
+        (client.http, client.https, client.egress) = (client_entry, client_tls_entry, client_egress);
         let client = ClientNode::start(client).await;
         server.has_clients(GROUP, 1).await;
         client.has_servers(1).await;

@@ -30,8 +30,8 @@ pub(crate) fn run(side: Side, config: &Path, flavour: Flavour) -> anyhow::Result
     let stop = CancellationToken::new();
     builder.enable_all().build()?.block_on(async {
         match side {
-            Side::Server => Server::bind(config::server(config, Path::new("/"))?).await?.run(stop).await,
-            Side::Client => Client::bind(config::client(config, Path::new("/"))?).await?.run(stop).await,
+            Side::Server => Server::bind(config::server(config, Path::new("/"))?.settings).await?.run(stop).await,
+            Side::Client => Client::bind(config::client(config, Path::new("/"))?.settings).await?.run(stop).await,
         }
         Ok(())
     })

@@ -12,7 +12,7 @@ use http::{Method, Uri};
 
 use crate::{
     certs::{self, Outcome},
-    config::{self, ConfigError, Settings, working_directory},
+    config::{self, ConfigError, Loaded, Settings, working_directory},
     demo::Demo,
     explain, life,
     reload::follow,
@@ -131,30 +131,36 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn server(path: &Path) -> Result<(), Failed> {
-    let settings = config::server(path, &working_directory())?;
+    let Loaded { settings, files } = config::server(path, &working_directory())?;
     live(async |stop| {
         let server = Server::bind(settings).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
-        let http = server.http_address().map(tracing::field::display);
-        tracing::info!(%tunnel, http, admin = server.admin_address().map(tracing::field::display), "server is up");
+        tracing::info!(
+            %tunnel,
+            http = server.http_address().map(tracing::field::display),
+            https = server.https_address().map(tracing::field::display),
+            admin = server.admin_address().map(tracing::field::display),
+            "server is up"
+        );
         let control = server.control();
         let again = || reload(path, config::server(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {
             () = server.run(stop) => {}
-            () = follow(path, again) => {}
+            () = follow(path, files, again) => {}
         }
         Ok(())
     })
 }
 
 fn client(path: &Path) -> Result<(), Failed> {
-    let settings = config::client(path, &working_directory())?;
+    let Loaded { settings, files } = config::client(path, &working_directory())?;
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
         let client = Client::bind(settings).await?;
         tracing::info!(
             servers = servers.join(" "),
             http = client.http_address().map(tracing::field::display),
+            https = client.https_address().map(tracing::field::display),
             admin = client.admin_address().map(tracing::field::display),
             "client is up"
         );
@@ -162,29 +168,34 @@ fn client(path: &Path) -> Result<(), Failed> {
         let again = || reload(path, config::client(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {
             () = client.run(stop) => {}
-            () = follow(path, again) => {}
+            () = follow(path, files, again) => {}
         }
         Ok(())
     })
 }
 
-/// Puts a configuration that was read again in force, or says why the old one stays.
+/// Puts a configuration that was read again in force, or says why the old one stays. Returns the files that it names.
 fn reload<T>(
     path: &Path,
-    loaded: Result<T, ConfigError>,
+    loaded: Result<Loaded<T>, ConfigError>,
     apply: impl FnOnce(T) -> Result<Vec<&'static str>, StartError>,
-) {
-    let applied = loaded
-        .map_err(|error| error.to_string())
-        .and_then(|settings| apply(settings).map_err(|error| error.to_string()));
+) -> Option<Vec<PathBuf>> {
+    let loaded = loaded.map_err(|error| error.to_string());
+    let applied = loaded.and_then(|Loaded { settings, files }| {
+        apply(settings).map(|unchanged| (unchanged, files)).map_err(|error| error.to_string())
+    });
     match applied {
-        Ok(unchanged) => {
+        Ok((unchanged, files)) => {
             tracing::info!(path = %path.display(), "configuration reloaded");
             for key in unchanged {
                 tracing::warn!(key, "takes effect at the next restart");
             }
+            Some(files)
         }
-        Err(error) => tracing::error!("the old configuration stays in force: {error}"),
+        Err(error) => {
+            tracing::error!("the old configuration stays in force: {error}");
+            None
+        }
     }
 }
 

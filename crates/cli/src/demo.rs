@@ -117,7 +117,8 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             client_roots: roots(authority)?,
             congestion: Congestion::default(),
         },
-        http: Some(HttpEntry { listen: loopback(port), trusted_proxies: Vec::new() }),
+        http: Some(HttpEntry::new(loopback(port))),
+        https: None,
         ingress: vec![IngressRule {
             pattern: pattern(None, None)?,
             group: group.clone(),
@@ -155,6 +156,7 @@ fn client_settings(
             congestion: Congestion::default(),
         },
         http: None,
+        https: None,
         egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },
         admin: None,
         limits: Limits::default(),

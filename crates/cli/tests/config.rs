@@ -79,7 +79,10 @@ fn the_shipped_client_fits_the_shipped_server() {
 #[test]
 fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
     let said = complaint(&home(), &format!("{TUNNEL}[http]\nlistn = \"127.0.0.1:80\"\n"));
-    assert_eq!(said, "7: http.listn: unknown key, did you mean listen? (known here: listen, trusted_proxies)");
+    assert_eq!(
+        said,
+        "7: http.listn: unknown key, did you mean listen? (known here: listen, trusted_proxies, proxy_protocol)"
+    );
 }
 
 #[test]
@@ -137,7 +140,7 @@ fn an_upstream_is_what_its_keys_say() {
     let path = home.path().join("server.toml");
     let load = |keys: &str| {
         fs::write(&path, format!("{TUNNEL}{keys}")).unwrap();
-        config::server(&path, home.path()).unwrap().egress.upstreams.remove("a").unwrap()
+        config::server(&path, home.path()).unwrap().settings.egress.upstreams.remove("a").unwrap()
     };
     let upstream = load("[upstreams.a]\nservers = [\"http://a\"]\n");
     assert_eq!((upstream.policy, upstream.idle_connections_max), (Policy::P2c, 256));
@@ -201,4 +204,52 @@ fn listeners_that_overlap_are_named() {
     let overlapping = "[http]\nlisten = \"0.0.0.0:8080\"\n[admin]\nlisten = \"127.0.0.1:8080\"\n";
     let said = complaint(&home(), &format!("{TUNNEL}{overlapping}"));
     assert_eq!(said, "9: admin.listen: 127.0.0.1:8080 overlaps with http.listen, 0.0.0.0:8080");
+}
+
+#[test]
+fn what_is_wrong_with_an_entry_with_tls_is_named_with_its_line() {
+    let home = home();
+    let pair = "cert = \"certs/server.pem\"\nkey = \"certs/server.key\"\n";
+    let other = "cert = \"certs/ca.pem\"\nkey = \"certs/server.key\"\n";
+    for (lines, expected) in [
+        ("", "6: https.cert: missing: an entry with TLS needs cert and key, or [[https.certificates]]"),
+        ("cert = \"certs/server.pem\"\n", "6: https.key: missing, and there is a cert"),
+        ("cert = \"certs/none.pem\"\nkey = \"certs/server.key\"\n", "8: https.cert: cannot read "),
+        ("cert = \"certs/server.pem\"\nkey = \"certs/server.pem\"\n", "9: https.key: "),
+        (
+            &format!("{pair}[[https.certificates]]\n{other}"),
+            "11: https.certificates[0].cert: the certificate and its key",
+        ),
+    ] {
+        let said = complaint(&home, &format!("{TUNNEL}[https]\nlisten = \"127.0.0.1:0\"\n{lines}"));
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
+#[test]
+fn the_files_that_a_configuration_names_are_known() {
+    let home = home();
+    let path = home.path().join("server.toml");
+    let entry = "[https]\nlisten = \"127.0.0.1:0\"\n[[https.certificates]]\ncert = \"certs/web-1.pem\"\nkey = \"certs/web-1.key\"\n";
+    fs::write(&path, format!("{TUNNEL}{entry}")).unwrap();
+    let loaded = config::server(&path, home.path()).unwrap();
+    let names: Vec<_> =
+        loaded.files.iter().map(|file| file.strip_prefix(home.path()).unwrap().to_str().unwrap()).collect();
+    let expected = ["certs/server.pem", "certs/server.key", "certs/ca.pem", "certs/web-1.pem", "certs/web-1.key"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_proxy_header_is_taken_from_trusted_proxies_only() {
+    let home = home();
+    for entry in ["http", "https"] {
+        let pair = "cert = \"certs/server.pem\"\nkey = \"certs/server.key\"\n";
+        let pair = if entry == "https" { pair } else { "" };
+        let said =
+            complaint(&home, &format!("{TUNNEL}[{entry}]\nlisten = \"127.0.0.1:0\"\nproxy_protocol = true\n{pair}"));
+        let expected = "needs trusted_proxies: nobody else may say who a visitor is";
+        assert_eq!(said, format!("8: {entry}.proxy_protocol: {expected}"));
+    }
+    let said = complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"http://a\"]\nproxy_protocol = \"v3\"\n"));
+    assert!(said.starts_with("8: upstreams.a.proxy_protocol: "), "{said}");
 }

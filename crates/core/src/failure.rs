@@ -71,6 +71,9 @@ pub enum Failure {
     /// The other end of the link broke the protocol.
     #[error("the peer broke the protocol")]
     Protocol,
+    /// Whoever reads a body took nothing of it for too long.
+    #[error("the body was not read for too long")]
+    SlowReader,
     /// The upstream speaks HTTP/2, and does not take extended CONNECT (RFC 8441).
     #[error("the upstream cannot switch protocols over HTTP/2")]
     UpstreamUnswitchable,
@@ -78,7 +81,7 @@ pub enum Failure {
 
 impl Failure {
     /// Every failure, in wire order.
-    pub const ALL: [Failure; 21] = [
+    pub const ALL: [Failure; 22] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::BodyTooLarge,
@@ -99,6 +102,7 @@ impl Failure {
         Self::Loop,
         Self::Cancelled,
         Self::Protocol,
+        Self::SlowReader,
         Self::UpstreamUnswitchable,
     ];
 
@@ -126,6 +130,8 @@ impl Failure {
             Self::Overloaded => 503,
             Self::Draining => 503,
             Self::Timeout => 504,
+            // Told of an upload that no upstream takes; a visitor that reads nothing reads no status either.
+            Self::SlowReader => 504,
             Self::Loop => 508,
         }
     }
@@ -153,6 +159,7 @@ impl Failure {
             Self::Loop => "loop",
             Self::Cancelled => "cancelled",
             Self::Protocol => "protocol",
+            Self::SlowReader => "slow-reader",
             Self::UpstreamUnswitchable => "upstream-unswitchable",
         }
     }
@@ -183,7 +190,8 @@ impl Failure {
             Self::Loop => 18,
             Self::Cancelled => 19,
             Self::Protocol => 20,
-            Self::UpstreamUnswitchable => 21,
+            Self::SlowReader => 21,
+            Self::UpstreamUnswitchable => 22,
         }
     }
 
@@ -216,6 +224,7 @@ impl Failure {
             Self::Loop => false,
             Self::Cancelled => false,
             Self::Protocol => false,
+            Self::SlowReader => false,
             Self::UpstreamUnswitchable => false,
         }
     }

@@ -15,6 +15,11 @@ pub const CONTROL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// between streams, but within a turn it sends what one write queued.
 pub const CHUNK_BYTES_MAX: usize = 32 * 1024;
 
+/// Unread bytes per stream of a link: three round trips of 100 Mbit/s at 150 ms, since a packet that is lost twice holds
+/// up what came behind it for so long. A receive buffer with more than about 1,024 holes kills the whole connection, and a
+/// 16 MiB window can have that many at a few percent of loss.
+pub const STREAM_WINDOW_BYTES: u32 = 6 * 1024 * 1024;
+
 /// Room for what stands in a head frame besides the head of the visitor: kinds, lengths, addresses and the
 /// fields that adit adds.
 const HEAD_FRAME_SLACK_BYTES: usize = 4 * 1024;
@@ -36,6 +41,12 @@ pub struct Limits {
     pub exchanges_per_link_max: u32,
     /// The most visitor connections an entry holds at once; more wait in the listen queue.
     pub connections_max: usize,
+    /// The most connections that one visitor has at a node's entries; more are closed. A trusted proxy has as many as
+    /// it likes; an IPv6 network of 64 bits is one visitor.
+    pub connections_per_address_max: usize,
+    /// The most that readers that take nothing of a body leave unread, all of them together, in bytes. Each counts with
+    /// what is to come of its body, up to the window of a stream.
+    pub unread_bytes_max: usize,
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,
 }
@@ -48,6 +59,8 @@ impl Default for Limits {
             request_body_bytes_max: None,
             exchanges_per_link_max: 1_000,
             connections_max: 16_384,
+            connections_per_address_max: 1_024,
+            unread_bytes_max: 256 * 1024 * 1024,
             idle_connections_max: 256,
         }
     }
@@ -77,9 +90,21 @@ pub struct Timeouts {
     /// From the request to the head of its response; then 504.
     #[serde(with = "humantime_serde")]
     pub response_head: Duration,
+    /// From a visitor's connection to the end of its PROXY header and TLS handshake; then it is closed.
+    #[serde(with = "humantime_serde")]
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head; then 408 or a closed connection.
     #[serde(with = "humantime_serde")]
     pub request_head: Duration,
+    /// How long nothing of a request's body may come; then 408.
+    #[serde(with = "humantime_serde")]
+    pub body_idle: Duration,
+    /// How long a visitor may take nothing of what is written to it; then its connection is closed.
+    #[serde(with = "humantime_serde")]
+    pub write_idle: Duration,
+    /// How long a visitor's HTTP/2 connection may be without a request; then it is closed.
+    #[serde(with = "humantime_serde")]
+    pub visitor_idle: Duration,
     /// To a connection to an upstream, TLS included.
     #[serde(with = "humantime_serde")]
     pub connect: Duration,
@@ -122,7 +147,11 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             response_head: Duration::from_secs(30),
+            handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(30),
+            write_idle: Duration::from_secs(60),
+            visitor_idle: Duration::from_secs(120),
             connect: Duration::from_secs(5),
             upstream_resolve: Duration::from_secs(10),
             upstream_idle: Duration::from_secs(60),

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use crate::{
     access::Tally,
     stream::{RecvStream, SendStream, StreamError},
+    unread::{Held, Unread, Who},
 };
 
 /// A body as it comes off a stream, chunk by chunk and without a copy.
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct RecvBody {
     /// Gone where there is no body.
-    stream: Option<RecvStream>,
+    stream: Option<Held>,
     limits: Limits,
     state: RecvState,
     /// Bytes still to come, where the head said how many.
@@ -62,7 +63,7 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream: Some(stream), limits, state, remaining, ahead: None, tally: None, wanted: None }
+        Self { stream: Some(Held::Own(stream)), limits, state, remaining, ahead: None, tally: None, wanted: None }
     }
 
     /// Makes a body that is over, of a request whose stream goes on as something else.
@@ -75,6 +76,13 @@ impl RecvBody {
             ahead: None,
             tally: None,
             wanted: None,
+        }
+    }
+
+    /// Has its reader stopped when it is too slow.
+    pub fn watch(&mut self, unread: &Unread, who: Who) {
+        if self.state != RecvState::Ended {
+            self.stream = self.stream.take().map(|stream| stream.watched(unread, who, self.remaining));
         }
     }
 
@@ -111,6 +119,7 @@ impl RecvBody {
                         tally.add(data.len());
                     }
                     self.look_ahead(cx);
+                    self.note_left();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 RecvState::Frame => {
@@ -122,8 +131,15 @@ impl RecvBody {
         }
     }
 
-    fn stream(&mut self) -> Result<&mut RecvStream, StreamError> {
+    fn stream(&mut self) -> Result<&mut Held, StreamError> {
         self.stream.as_mut().ok_or(StreamError::Truncated)
+    }
+
+    /// Tells whoever looks after the stream how much is to come.
+    fn note_left(&self) {
+        if let Some(stream) = &self.stream {
+            stream.left(if self.state == RecvState::Ended { Some(0) } else { self.size_hint().exact() });
+        }
     }
 
     /// Reads one frame: the length of the next data, the end, or trailers.
@@ -145,6 +161,7 @@ impl RecvBody {
             return Poll::Ready(Err(StreamError::Truncated));
         }
         self.state = RecvState::Ended;
+        self.note_left();
         self.stream()?.poll_end(cx)?;
         Poll::Ready(Ok(trailers))
     }
@@ -309,9 +326,22 @@ impl Outbox {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let complete = poll_fn(|cx| self.poll_fill(cx, body)).await?;
+        let complete = self.fill(body).await?;
         self.flush(stream).await.map_err(SendError::Stream)?;
         Ok(complete)
+    }
+
+    /// Adds what the body has ready. Waits for the body only when there is nothing to write. Returns whether the body
+    /// is complete.
+    ///
+    /// # Errors
+    ///
+    /// When the body ended early.
+    pub async fn fill<B>(&mut self, body: &mut B) -> Result<bool, SendError<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        poll_fn(|cx| self.poll_fill(cx, body)).await
     }
 
     fn poll_fill<B>(&mut self, cx: &mut Context<'_>, body: &mut B) -> Poll<Result<bool, SendError<B::Error>>>

@@ -9,6 +9,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
 /// A certificate chain and its private key.
 #[derive(Debug)]
@@ -81,11 +82,27 @@ impl Credentials {
         self.key.clone_key()
     }
 
-    fn certified_key(&self) -> Result<rustls::sign::CertifiedKey, TlsError> {
+    /// Returns chain and key as rustls takes them.
+    ///
+    /// # Errors
+    ///
+    /// When they do not go together.
+    pub fn certified_key(&self) -> Result<rustls::sign::CertifiedKey, TlsError> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         rustls::sign::CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
             .map_err(|error| unusable("the certificate and its key do not go together", error))
     }
+}
+
+/// Returns the DNS names that a certificate is for.
+pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let names = certificate.subject_alternative_name().ok().flatten().map(|names| &names.value.general_names);
+    let dns = names.into_iter().flatten().filter_map(|name| {
+        let GeneralName::DNSName(name) = name else { return None };
+        Some((*name).to_owned())
+    });
+    dns.collect()
 }
 
 /// Reads the certificates of those whose signature is trusted.

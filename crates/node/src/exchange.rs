@@ -5,7 +5,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -33,6 +33,7 @@ use crate::{
     body::{self, Counted, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
     stream::{Raw, RecvStream, SendStream, StreamError},
+    unread::{Unread, Who},
     upgrade,
 };
 
@@ -80,6 +81,11 @@ impl Upload {
 }
 
 impl AnswerBody {
+    /// Has its reader stopped when it is too slow.
+    pub fn watch(&mut self, unread: &Unread, who: Who) {
+        self.body.watch(unread, who);
+    }
+
     /// Returns whether the body of the request was never asked for, because it was answered without it.
     pub fn left_upload_unasked(&self) -> bool {
         matches!(self.upload, Some(Upload::Unasked(_)))
@@ -117,7 +123,8 @@ impl Body for AnswerBody {
 ///
 /// The head and what the body has ready leave in one write; where the head expects to be told to continue, the body
 /// is not read before that. The wait starts when the request is on its way as a whole; a body that takes longer may
-/// do so, as long as it gets on; what it fails with, the exchange fails with. Not cancel-safe; dropped early, it cancels the exchange at the other end.
+/// do so, as long as it gets on, and how long it may not is its own affair: it fails with what the exchange then fails
+/// with. Not cancel-safe; dropped early, it cancels the exchange at the other end.
 ///
 /// # Errors
 ///
@@ -160,7 +167,7 @@ where
         let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
         (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
     } else {
-        let progress = Arc::<AtomicU64>::default();
+        let progress = Arc::<Progress>::default();
         let upload = Box::pin(upload(outbox, body, send, Arc::clone(&progress)));
         upload_and_read_reply(upload, &progress, &mut recv, &limits, &head.method, wait).await?
     };
@@ -230,7 +237,7 @@ where
 /// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
 async fn upload_and_read_reply<U>(
     mut upload: Pin<Box<U>>,
-    progress: &AtomicU64,
+    progress: &Progress,
     recv: &mut RecvStream,
     limits: &Limits,
     method: &Method,
@@ -242,7 +249,7 @@ where
     let mut reply = pin!(read_reply(recv, limits, method));
     let mut seen = 0;
     loop {
-        let got_on = tokio::select! {
+        tokio::select! {
             biased;
             reply = &mut reply => {
                 // The response came first: the rest of the upload goes on beside it.
@@ -253,12 +260,14 @@ where
                 let reply = timeout(wait, reply).await.unwrap_or(Err(Failure::Timeout))?;
                 return Ok((None, reply));
             }
-            () = sleep(wait) => progress.load(Ordering::Relaxed),
-        };
-        if got_on == seen {
+            () = sleep(wait) => {}
+        }
+        let steps = progress.steps.load(Ordering::Relaxed);
+        // Whoever sends the body has its own deadline; this one is for whoever takes it.
+        if steps == seen && !progress.starving.load(Ordering::Relaxed) {
             return Err(Failure::Timeout);
         }
-        seen = got_on;
+        seen = steps;
     }
 }
 
@@ -281,18 +290,46 @@ async fn ask_to_switch(
     Ok(response)
 }
 
+/// How an upload gets on.
+#[derive(Debug, Default)]
+struct Progress {
+    steps: AtomicU64,
+    /// Whether it waits for more of the body.
+    starving: AtomicBool,
+}
+
 /// Sends a body to its end, and counts every step.
 async fn upload<B>(
     mut outbox: Outbox,
     mut body: B,
     mut send: SendStream,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 ) -> Result<(), Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    while !upload_some(&mut outbox, &mut body, &mut send).await? {
-        progress.fetch_add(1, Ordering::Relaxed);
+    loop {
+        progress.starving.store(true, Ordering::Relaxed);
+        let filled = outbox.fill(&mut body).await;
+        progress.starving.store(false, Ordering::Relaxed);
+        let complete = match filled {
+            Ok(complete) => complete,
+            Err(error) => {
+                let failure = upload_failure(&error);
+                send.reset(failure);
+                return Err(failure);
+            }
+        };
+        match outbox.flush(&mut send).await {
+            Ok(()) if complete => break,
+            Ok(()) => {}
+            // There will be no reply: whoever should make it is the one who does not read.
+            Err(StreamError::Peer(Failure::SlowReader)) => return Err(Failure::SlowReader),
+            // An answerer that wants no more of it is no failure: its reply says what is.
+            Err(StreamError::Peer(_)) => break,
+            Err(error) => return Err(error.failure()),
+        }
+        progress.steps.fetch_add(1, Ordering::Relaxed);
     }
     send.finish();
     Ok(())
@@ -307,8 +344,7 @@ where
 {
     match outbox.advance(body, send).await {
         Err(SendError::Stream(StreamError::Peer(_))) => Ok(true),
-        Err(SendError::Source(failure)) => Err(failure),
-        advanced => advanced.map_err(|error| source_failure(&error, Failure::Cancelled)),
+        advanced => advanced.map_err(|error| upload_failure(&error)),
     }
 }
 
@@ -576,6 +612,15 @@ fn abandon(send: SendStream, recv: RecvStream, failure: Failure) -> Result<(), F
     send.reset(failure);
     recv.stop(failure);
     Err(failure)
+}
+
+/// What the early end of a request body means: its own failure when it broke where it came from.
+fn upload_failure(error: &SendError<Failure>) -> Failure {
+    match error {
+        SendError::Source(failure) => *failure,
+        SendError::Unencodable(_) => Failure::HeadTooLarge,
+        SendError::Stream(error) => error.failure(),
+    }
 }
 
 /// What an early end means: `source` when the body broke where it came from.

@@ -37,17 +37,18 @@
 //! 5. [`access`] one exchange's record: counted and logged when it is dropped
 //! 6. [`tail`] a probe behind the last packet of what was written
 //! 7. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 8. [`body`] bodies on their way to and from a stream
-//! 9. [`upgrade`] raw bytes after a switch of protocols
-//! 10. [`link`] one authenticated QUIC connection
-//! 11. [`exchange`] `ask` and `answer`
-//! 12. [`registry`] who is connected
-//! 13. [`egress`] out to an upstream
-//! 14. [`push`] rules that a server sends to its clients
-//! 15. [`ingress`] in from a visitor
-//! 16. [`session`] one link's life
-//! 17. [`admin`] what an operator sees and does
-//! 18. [`node`] wires and owns everything
+//! 8. [`unread`] what has arrived and is not read, of all streams together
+//! 9. [`body`] bodies on their way to and from a stream
+//! 10. [`upgrade`] raw bytes after a switch of protocols
+//! 11. [`link`] one authenticated QUIC connection
+//! 12. [`exchange`] `ask` and `answer`
+//! 13. [`registry`] who is connected
+//! 14. [`egress`] out to an upstream
+//! 15. [`push`] rules that a server sends to its clients
+//! 16. [`ingress`] in from a visitor
+//! 17. [`session`] one link's life
+//! 18. [`admin`] what an operator sees and does
+//! 19. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -62,6 +63,7 @@ pub mod watch;
 pub mod access;
 pub mod tail;
 pub mod stream;
+pub mod unread;
 pub mod body;
 pub mod upgrade;
 pub mod link;

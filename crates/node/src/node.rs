@@ -19,11 +19,13 @@ use crate::{
     credentials::TlsError,
     egress::service::EgressError,
     ingress::{
-        listener::{BindError, Listener},
+        entries::{Entries, EntryError},
+        listener::BindError,
         service::Ingress,
     },
     link::listen::ListenError,
     session::Stopping,
+    unread::Unread,
 };
 
 /// How long the last packets of a node have to leave.
@@ -38,9 +40,12 @@ pub enum StartError {
     /// The UDP socket that a client dials from.
     #[error("cannot open a UDP socket: {0}")]
     Socket(io::Error),
-    /// An entry.
+    /// The admin interface.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// An entry.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -59,10 +64,11 @@ pub enum StartError {
 #[derive(Debug)]
 struct Running {
     endpoint: Endpoint,
-    listener: Option<Listener>,
+    entries: Entries,
     ingress: Arc<Ingress>,
     admin: Option<Admin>,
     handles: Arc<Handles>,
+    unread: Unread,
 }
 
 impl Running {
@@ -74,14 +80,12 @@ impl Running {
         grace: impl Fn() -> Duration,
         links: impl FnOnce(Endpoint, Stopping) -> F,
     ) {
-        let Self { endpoint, listener, ingress, admin, handles } = self;
+        let Self { endpoint, entries, ingress, admin, handles, unread } = self;
         let stopping = Stopping { started: stop.clone(), entries_closed: CancellationToken::new() };
         let done = CancellationToken::new();
         let links = links(endpoint.clone(), stopping.clone());
         let entries = async {
-            if let Some(listener) = listener {
-                listener.serve(ingress, stop.clone()).await;
-            }
+            entries.serve(ingress, stop.clone()).await;
             stopping.entries_closed.cancel();
         };
         let work = async {
@@ -97,7 +101,13 @@ impl Running {
                 admin.serve(handles, stop.clone(), done.clone()).await;
             }
         };
-        tokio::join!(work, admin);
+        let all = async {
+            tokio::join!(work, admin);
+        };
+        tokio::select! {
+            () = all => {}
+            () = unread.watch() => {}
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use crate::{
     access::{Record, Recorder},
+    body::RecvBody,
     egress::service::{Egress, Origin},
     exchange,
     link::{
@@ -29,6 +30,7 @@ use crate::{
     },
     push::{self, Packed, Pushed, Wanted},
     stream::{RecvStream, SendStream},
+    unread::{Unread, Who},
 };
 
 /// How often a link's pulse is felt.
@@ -85,6 +87,8 @@ pub struct Answering {
     pub grace: Duration,
     /// Takes down what is answered.
     pub recorder: Recorder,
+    /// Looks after upstreams that do not read.
+    pub unread: Unread,
 }
 
 /// Why a session ended.
@@ -153,9 +157,12 @@ async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionErro
 }
 
 async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, pushed, limits, grace: _, recorder: _ } = answering;
+    let Answering { group, egress, pushed, limits, grace: _, recorder: _, unread } = answering;
     let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
-    let handle = |head, body| egress.call(head, body, origin);
+    let handle = |head, mut body: RecvBody| {
+        body.watch(&unread, Who::Upstream);
+        egress.call(head, body, origin)
+    };
     match exchange::answer(send, recv, limits, &mut record, handle).await {
         Ok(()) => record.completed(),
         Err(failure) => {

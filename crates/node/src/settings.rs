@@ -12,6 +12,7 @@ use std::{
 
 use adit_core::{
     balance::policy::Policy,
+    http::proxy_protocol,
     id::Group,
     limits::{Limits, Timeouts},
     route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
@@ -31,6 +32,8 @@ pub struct ServerSettings {
     pub tunnel: TunnelListen,
     /// Where visitors connect.
     pub http: Option<HttpEntry>,
+    /// Where visitors connect with TLS.
+    pub https: Option<HttpsEntry>,
     /// Which group answers which requests.
     pub ingress: Vec<IngressRule>,
     /// Who may join which group.
@@ -52,6 +55,8 @@ pub struct ClientSettings {
     pub tunnel: TunnelConnect,
     /// Where local apps connect.
     pub http: Option<HttpEntry>,
+    /// Where local apps connect with TLS.
+    pub https: Option<HttpsEntry>,
     /// What the server may reach through this client.
     pub egress: EgressSettings,
     /// Where operators connect.
@@ -112,6 +117,24 @@ pub struct HttpEntry {
     pub listen: SocketAddr,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    pub proxy_protocol: bool,
+}
+
+impl HttpEntry {
+    /// Makes an entry that believes nobody.
+    pub fn new(listen: SocketAddr) -> Self {
+        Self { listen, trusted_proxies: Vec::new(), proxy_protocol: false }
+    }
+}
+
+/// A listener for HTTP/1.1 and HTTP/2 over TLS, as ALPN decides.
+#[derive(Debug)]
+pub struct HttpsEntry {
+    /// What it has in common with an entry without TLS.
+    pub http: HttpEntry,
+    /// A visitor gets the one for the name that it asks for, or else the first; at least one.
+    pub certificates: Vec<Credentials>,
 }
 
 /// A listener for the admin interface.
@@ -195,6 +218,8 @@ pub struct UpstreamSettings {
     pub roots: Option<RootCertStore>,
     /// The name in the certificates of `https://` servers, where it is not their host.
     pub server_name: Option<ServerName<'static>>,
+    /// The PROXY header that each connection begins with, where there is one; each request has its own then.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// Whether field names are written to HTTP/1.1 servers as `Content-Type` instead of `content-type`.
     pub title_case_headers: bool,
     /// How to check the servers, besides what requests show.
@@ -212,6 +237,7 @@ impl UpstreamSettings {
             policy: Policy::default(),
             roots: None,
             server_name: None,
+            proxy_protocol: None,
             title_case_headers: false,
             check: None,
             idle_connections_max,

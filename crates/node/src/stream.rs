@@ -8,16 +8,21 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use adit_core::{
     failure::Failure,
+    limits::CHUNK_BYTES_MAX,
     wire::codec::{self, DecodeError},
 };
 use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::tail::Tail;
 
@@ -33,6 +38,9 @@ pub enum StreamError {
     /// The link was lost.
     #[error("the link was lost")]
     LinkLost,
+    /// Whoever reads it took nothing for too long, and was stopped.
+    #[error("the body was not read for too long")]
+    TooSlow,
     /// The stream ended before what it carries was complete.
     #[error("the stream ended too early")]
     Truncated,
@@ -48,6 +56,7 @@ impl StreamError {
             Self::Peer(failure) => *failure,
             Self::PeerUnexplained(_) => Failure::Protocol,
             Self::LinkLost => Failure::LinkLost,
+            Self::TooSlow => Failure::SlowReader,
             Self::Truncated => Failure::Protocol,
             Self::Malformed(_) => Failure::Protocol,
         }
@@ -61,18 +70,70 @@ impl StreamError {
     }
 }
 
+/// How many bytes of bodies one link may have under way, sent and not acknowledged or waiting for their turn: what the
+/// peer's windows allow for all streams together is more than a machine has.
+const UNDER_WAY_BYTES_MIN: usize = 64 * 1024 * 1024;
+
+/// How much of a stream does not count, so that small exchanges wait for no large one.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+
+/// The room for what the streams of one link have under way.
+#[derive(Clone, Debug)]
+pub struct Sending(Arc<Semaphore>);
+
+impl Sending {
+    /// Makes room for at least 64 MiB, and for two writes of each of `streams`: a stream whose reader is blocked keeps
+    /// the room for one.
+    pub fn new(streams: u32) -> Self {
+        let writes = usize::try_from(streams).unwrap_or(usize::MAX).saturating_mul(2 * CHUNK_BYTES_MAX);
+        Self(Arc::new(Semaphore::new(writes.clamp(UNDER_WAY_BYTES_MIN, Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits for room for `chunk`, which takes it until the peer has acknowledged all of it. Cancel-safe.
+    async fn room_for(&self, chunk: Bytes) -> Bytes {
+        let bytes = u32::try_from(chunk.len().min(UNDER_WAY_BYTES_MIN)).unwrap_or(u32::MAX);
+        match Arc::clone(&self.0).acquire_many_owned(bytes).await {
+            Ok(room) => Bytes::from_owner(UnderWay { chunk, _room: room }),
+            // Nobody closes it.
+            Err(_) => chunk,
+        }
+    }
+}
+
+/// A chunk, and the room that it takes.
+struct UnderWay {
+    chunk: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for UnderWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.chunk
+    }
+}
+
 /// The half that is written. Resets the stream when dropped before [`SendStream::finish`].
 #[derive(Debug)]
 pub struct SendStream {
     inner: quinn::SendStream,
     tail: Option<Tail>,
+    sending: Option<Sending>,
+    /// Bytes written, until they are no longer few.
+    written: usize,
     finished: bool,
 }
 
 impl SendStream {
     /// Takes over a stream that was opened or accepted.
     pub fn new(inner: quinn::SendStream) -> Self {
-        Self { inner, tail: None, finished: false }
+        Self { inner, tail: None, sending: None, written: 0, finished: false }
+    }
+
+    /// Has it share the room for what is under way.
+    #[must_use]
+    pub fn within(mut self, sending: Sending) -> Self {
+        self.sending = Some(sending);
+        self
     }
 
     /// Has what is written followed by probes.
@@ -87,7 +148,8 @@ impl SendStream {
         VarInt::from(self.inner.id()).into_inner()
     }
 
-    /// Writes all of `chunks` as one piece, as far as flow control allows, without copying them.
+    /// Writes all of `chunks` as one piece, as far as flow control allows, without copying them. Waits for room on the
+    /// link as well, once the stream has carried more than a little.
     ///
     /// Not cancel-safe: dropped early, some chunks may have been written.
     ///
@@ -95,6 +157,14 @@ impl SendStream {
     ///
     /// When the peer stopped the stream or the link is lost.
     pub async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), StreamError> {
+        if let Some(sending) = &self.sending {
+            for chunk in &mut *chunks {
+                self.written = self.written.saturating_add(chunk.len());
+                if self.written > SMALL_BYTES_MAX {
+                    *chunk = sending.room_for(std::mem::take(chunk)).await;
+                }
+            }
+        }
         let written = self.inner.write_all_chunks(chunks).await.map_err(from_write);
         self.wrote();
         written
@@ -330,5 +400,42 @@ fn from_read(error: quinn::ReadError) -> StreamError {
         quinn::ReadError::ClosedStream => StreamError::LinkLost,
         quinn::ReadError::IllegalOrderedRead => StreamError::LinkLost,
         quinn::ReadError::ZeroRttRejected => StreamError::LinkLost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_waits_for_what_was_acknowledged() {
+        let sending = Sending::new(1);
+        let chunk = Bytes::from(vec![0; CHUNK_BYTES_MAX]);
+        let mut under_way = Vec::new();
+        for _ in 0..UNDER_WAY_BYTES_MIN / CHUNK_BYTES_MAX {
+            under_way.push(sending.room_for(chunk.clone()).await);
+        }
+        let patience = Duration::from_secs(60);
+        assert!(timeout(patience, sending.room_for(chunk.clone())).await.is_err());
+        // A part of it keeps all of its room, as long as it is there.
+        let part = under_way.pop().unwrap().split_off(1);
+        assert!(timeout(patience, sending.room_for(chunk.clone())).await.is_err());
+        drop(part);
+        assert_eq!(timeout(patience, sending.room_for(chunk.clone())).await, Ok(chunk));
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_a_write_of_every_stream_and_as_much_again() {
+        let streams = 10_000;
+        let sending = Sending::new(streams);
+        let chunk = Bytes::from(vec![0; CHUNK_BYTES_MAX]);
+        for _ in 0..2 * streams {
+            // Forgotten, as by streams whose readers are blocked.
+            std::mem::forget(timeout(Duration::from_secs(20), sending.room_for(chunk.clone())).await.unwrap());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! HTTP clients: one that keeps to the rules, and one that sends what it is told.
 
+pub mod frames;
 pub mod raw;
+pub mod tls;
 pub mod websocket;
 
 use std::{
@@ -14,6 +16,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::RootCertStore;
 use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
@@ -110,6 +113,34 @@ impl Visitor {
         let handshake = builder.max_header_list_size(HEAD_BYTES_MAX).handshake(tcp);
         let (sender, connection) = within("an HTTP/2 connection", handshake).await.unwrap();
         Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket }
+    }
+
+    /// Connects to `name` with TLS, and speaks what the entry chooses out of `alpn`.
+    pub async fn tls(entry: SocketAddr, name: &str, roots: RootCertStore, alpn: &[&str]) -> Self {
+        let (tcp, socket) = dial(entry).await;
+        let tls = tls::handshake(tcp.into_inner(), name, roots, alpn).await.expect("a TLS handshake");
+        let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+        let tls = TokioIo::new(tls);
+        if http2 {
+            let (sender, connection) = within("HTTP/2", http2::handshake(TokioExecutor::new(), tls)).await.unwrap();
+            return Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket };
+        }
+        let (sender, connection) = within("HTTP/1.1", http1::handshake(tls)).await.unwrap();
+        Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
+    }
+
+    /// Returns the address that the entry sees.
+    ///
+    /// # Panics
+    ///
+    /// When the connection is gone.
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a connection")
+    }
+
+    /// Returns whether it speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.sender, Sender::Http2(_))
     }
 
     /// Returns whether it speaks HTTP/1.1.

@@ -94,10 +94,40 @@ impl Raw {
     }
 
     /// Reads until the entry closes the connection.
-    pub async fn rest(mut self) -> String {
+    pub async fn rest(self) -> String {
+        text(self.rest_bytes().await)
+    }
+
+    /// Reads likewise what need not be text.
+    pub async fn rest_bytes(mut self) -> Vec<u8> {
         // A reset ends an answer as well.
         let _ = within("the connection to be closed", self.tcp.read_to_end(&mut self.read)).await;
-        text(self.read)
+        self.read
+    }
+
+    /// Reads on, and returns whether that many bytes came before the entry closed the connection.
+    pub async fn reads_at_least(&mut self, bytes: usize) -> bool {
+        let mut read = self.read.len();
+        while read < bytes {
+            self.read.clear();
+            match within("more of an answer", self.tcp.read_buf(&mut self.read)).await {
+                Ok(more @ 1..) => read += more,
+                Ok(0) | Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Reads a head, or finds the connection closed. Returns whether there was one.
+    pub async fn is_answered(&mut self) -> bool {
+        while !self.read.ends_with(b"\r\n\r\n") {
+            let read = within("more of an answer", self.tcp.read_buf(&mut self.read)).await;
+            if !read.is_ok_and(|read| read > 0) {
+                return false;
+            }
+        }
+        self.read.clear();
+        true
     }
 }
 

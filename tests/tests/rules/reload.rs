@@ -72,7 +72,7 @@ async fn what_cannot_change_is_named() {
     let mut settings = settings::public_server(&trust);
     settings.http = None;
     settings.tunnel.listen.set_port(1);
-    assert_eq!(tunnel.server.reload(settings), ["tunnel.listen", "http.listen"]);
+    assert_eq!(tunnel.server.reload(settings), ["tunnel.listen", "http.listen", "https.listen"]);
     let mut settings = settings::client(&trust, "client", tunnel.server.tunnel);
     settings.tunnel.connect[0].port = 1;
     settings.limits.connections_max = 1;

@@ -18,6 +18,8 @@ pub struct ServerFile {
     pub tunnel: TunnelListen,
     /// The public HTTP entry.
     pub http: Option<HttpEntry>,
+    /// The public HTTP entry, with TLS.
+    pub https: Option<HttpsEntry>,
     /// Requests → group.
     #[serde(default)]
     pub ingress: Vec<IngressRule>,
@@ -48,6 +50,8 @@ pub struct ClientFile {
     pub tunnel: TunnelConnect,
     /// The local HTTP entry.
     pub http: Option<HttpEntry>,
+    /// The local HTTP entry, with TLS.
+    pub https: Option<HttpsEntry>,
     /// Requests from the server → upstream.
     #[serde(default)]
     pub egress: Vec<EgressRule>,
@@ -124,6 +128,40 @@ pub struct HttpEntry {
     /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+/// `[https]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpsEntry {
+    /// TCP.
+    pub listen: SocketAddr,
+    /// PEM.
+    pub cert: Option<PathBuf>,
+    /// PEM.
+    pub key: Option<PathBuf>,
+    /// More of them, for other names.
+    #[serde(default)]
+    pub certificates: Vec<Certificate>,
+    /// Networks whose `X-Forwarded-*` and `Forwarded` are believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY header, and comes from one of those.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+/// `[[https.certificates]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM.
+    pub cert: PathBuf,
+    /// PEM.
+    pub key: PathBuf,
 }
 
 /// `[admin]`.

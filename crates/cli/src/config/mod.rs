@@ -49,14 +49,25 @@ pub enum Settings {
     Client(Box<ClientSettings>),
 }
 
+/// A configuration, and what it was made from.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// The settings.
+    pub settings: T,
+    /// The files that it names: certificates and keys.
+    pub files: Vec<PathBuf>,
+}
+
 /// Loads the configuration of a server. Relative paths in it start at `base`.
 ///
 /// # Errors
 ///
 /// When the file is missing or malformed, or a value is unknown or wrong.
-pub fn server(path: &Path, base: &Path) -> Result<ServerSettings, ConfigError> {
+pub fn server(path: &Path, base: &Path) -> Result<Loaded<ServerSettings>, ConfigError> {
     let (file, located) = load::<ServerFile>(path)?;
-    resolve::server(file, base).map_err(|error| place(&located, error))
+    let files = resolve::server_files(&file, base);
+    let settings = resolve::server(file, base).map_err(|error| place(&located, error))?;
+    Ok(Loaded { settings, files })
 }
 
 /// Loads the configuration of a client. Relative paths in it start at `base`.
@@ -64,9 +75,11 @@ pub fn server(path: &Path, base: &Path) -> Result<ServerSettings, ConfigError> {
 /// # Errors
 ///
 /// When the file is missing or malformed, or a value is unknown or wrong.
-pub fn client(path: &Path, base: &Path) -> Result<ClientSettings, ConfigError> {
+pub fn client(path: &Path, base: &Path) -> Result<Loaded<ClientSettings>, ConfigError> {
     let (file, located) = load::<ClientFile>(path)?;
-    resolve::client(file, base).map_err(|error| place(&located, error))
+    let files = resolve::client_files(&file, base);
+    let settings = resolve::client(file, base).map_err(|error| place(&located, error))?;
+    Ok(Loaded { settings, files })
 }
 
 /// Loads a configuration of the kind that its `[tunnel]` shows.
@@ -77,9 +90,9 @@ pub fn client(path: &Path, base: &Path) -> Result<ClientSettings, ConfigError> {
 pub fn either(path: &Path, base: &Path) -> Result<Settings, ConfigError> {
     let located = Located::read(path)?;
     if located.has(&["tunnel", "connect"]) {
-        return Ok(Settings::Client(Box::new(client(path, base)?)));
+        return Ok(Settings::Client(Box::new(client(path, base)?.settings)));
     }
-    Ok(Settings::Server(Box::new(server(path, base)?)))
+    Ok(Settings::Server(Box::new(server(path, base)?.settings)))
 }
 
 /// Finds the lines of what is wrong.

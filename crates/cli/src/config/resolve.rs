@@ -1,28 +1,58 @@
 //! From a file as it stands to settings in which every value is parsed and every reference leads somewhere.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use adit_core::{
     id,
     limits::{Limits, Timeouts},
     route::{RuleOptions, options},
-    wire::config::{ConfigPush, GroupConfig},
+    wire::config::{ConfigPush, GroupConfig, Upstream},
 };
 use adit_node::{
     credentials::{self, Credentials, TlsError},
     settings::{
-        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
+        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, HttpsEntry, IngressRule,
         ServerSettings, TunnelConnect, TunnelListen,
         resolve::{self, At, ResolveError},
     },
 };
 
 use super::file::{
-    AdminEntry as AdminFile, ClientFile, Group, HttpEntry as HttpFile, IngressRule as IngressFile, OneOrMany,
-    ServerFile,
+    AdminEntry as AdminFile, ClientFile, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
+    IngressRule as IngressFile, OneOrMany, ServerFile,
 };
 
 type Groups = HashMap<id::Group, GroupSettings>;
+
+/// Returns the files that a server's configuration names.
+pub(super) fn server_files(file: &ServerFile, base: &Path) -> Vec<PathBuf> {
+    let ServerFile { tunnel, https, upstreams, .. } = file;
+    files(base, [&tunnel.cert, &tunnel.key, &tunnel.client_ca], https.as_ref(), upstreams)
+}
+
+/// Returns the files that a client's configuration names.
+pub(super) fn client_files(file: &ClientFile, base: &Path) -> Vec<PathBuf> {
+    let ClientFile { tunnel, https, upstreams, .. } = file;
+    files(base, [&tunnel.cert, &tunnel.key, &tunnel.ca], https.as_ref(), upstreams)
+}
+
+fn files(
+    base: &Path,
+    tunnel: [&PathBuf; 3],
+    https: Option<&HttpsFile>,
+    upstreams: &BTreeMap<String, Upstream>,
+) -> Vec<PathBuf> {
+    let entry = https.into_iter().flat_map(|entry| {
+        let more = entry.certificates.iter().flat_map(|certificate| [&certificate.cert, &certificate.key]);
+        entry.cert.iter().chain(&entry.key).chain(more)
+    });
+    let authorities = upstreams.values().filter_map(|upstream| upstream.ca_file.as_ref());
+    tunnel.into_iter().chain(entry).chain(authorities).map(|path| base.join(path)).collect()
+}
 
 pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, ResolveError> {
     let at = At::default();
@@ -34,7 +64,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         groups.insert(at.check(name.parse())?, resolve_group(&at, group)?);
     }
     check_bounds(&at, &file.limits, &file.timeouts)?;
-    check_listeners(&at, file.http.as_ref(), file.admin.as_ref())?;
+    check_listeners(&at, file.http.as_ref(), file.https.as_ref(), file.admin.as_ref())?;
     Ok(ServerSettings {
         tunnel: TunnelListen {
             listen: file.tunnel.listen,
@@ -42,7 +72,8 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
             client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
             congestion: file.tunnel.congestion,
         },
-        http: file.http.map(http),
+        http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
+        https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
         egress: egress(base, file.egress, file.upstreams, &file.limits)?,
@@ -55,10 +86,11 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
 pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, ResolveError> {
     let at = At::default();
     check_bounds(&at, &file.limits, &file.timeouts)?;
-    check_listeners(&at, file.http.as_ref(), file.admin.as_ref())?;
+    check_listeners(&at, file.http.as_ref(), file.https.as_ref(), file.admin.as_ref())?;
     Ok(ClientSettings {
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
-        http: file.http.map(http),
+        http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
+        https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
         egress: egress(base, file.egress, file.upstreams, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
@@ -147,7 +179,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
 fn egress(
     base: &Path,
     rules: Vec<adit_core::wire::config::EgressRule>,
-    upstreams: std::collections::BTreeMap<String, adit_core::wire::config::Upstream>,
+    upstreams: BTreeMap<String, Upstream>,
     limits: &Limits,
 ) -> Result<EgressSettings, ResolveError> {
     let read_roots = |path: &Path| credentials::roots_from_file(&base.join(path));
@@ -165,6 +197,8 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("head_fields_max", limits.head_fields_max),
         ("exchanges_per_link_max", usize::try_from(limits.exchanges_per_link_max).unwrap_or(usize::MAX)),
         ("connections_max", limits.connections_max),
+        ("unread_bytes_max", limits.unread_bytes_max),
+        ("connections_per_address_max", limits.connections_per_address_max),
     ] {
         if value == 0 {
             return Err(limits_at.key(key).error("must be at least 1"));
@@ -172,7 +206,11 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
     }
     for (key, value) in [
         ("response_head", timeouts.response_head),
+        ("handshake", timeouts.handshake),
         ("request_head", timeouts.request_head),
+        ("body_idle", timeouts.body_idle),
+        ("write_idle", timeouts.write_idle),
+        ("visitor_idle", timeouts.visitor_idle),
         ("connect", timeouts.connect),
         ("switched_idle", timeouts.switched_idle),
         ("heartbeat", timeouts.heartbeat),
@@ -193,19 +231,58 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
     Ok(())
 }
 
-fn http(entry: HttpFile) -> HttpEntry {
-    HttpEntry { listen: entry.listen, trusted_proxies: entry.trusted_proxies }
+fn http(at: &At, entry: HttpFile) -> Result<HttpEntry, ResolveError> {
+    let HttpFile { listen, trusted_proxies, proxy_protocol } = entry;
+    if proxy_protocol && trusted_proxies.is_empty() {
+        return Err(at.key("proxy_protocol").error("needs trusted_proxies: nobody else may say who a visitor is"));
+    }
+    Ok(HttpEntry { listen, trusted_proxies, proxy_protocol })
+}
+
+fn https(at: &At, base: &Path, entry: HttpsFile) -> Result<HttpsEntry, ResolveError> {
+    let mut certificates = Vec::new();
+    match (&entry.cert, &entry.key) {
+        (Some(cert), Some(key)) => certificates.push(credentials(at, base, cert, key)?),
+        (Some(_), None) => return Err(at.key("key").error("missing, and there is a cert")),
+        (None, Some(_)) => return Err(at.key("cert").error("missing, and there is a key")),
+        (None, None) => {}
+    }
+    for (index, certificate) in (0..).zip(&entry.certificates) {
+        let at = at.key("certificates").index(index);
+        certificates.push(credentials(&at, base, &certificate.cert, &certificate.key)?);
+    }
+    if certificates.is_empty() {
+        return Err(at.key("cert").error("missing: an entry with TLS needs cert and key, or [[https.certificates]]"));
+    }
+    let HttpsFile { listen, trusted_proxies, proxy_protocol, .. } = entry;
+    Ok(HttpsEntry { http: http(at, HttpFile { listen, trusted_proxies, proxy_protocol })?, certificates })
 }
 
 /// Two listeners cannot share a port of one address, and a wildcard address holds all others.
-fn check_listeners(at: &At, http: Option<&HttpFile>, admin: Option<&AdminFile>) -> Result<(), ResolveError> {
-    let (Some(http), Some(admin)) = (http, admin) else { return Ok(()) };
-    let (a, b) = (http.listen, admin.listen);
-    let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    if a.port() != 0 && a.port() == b.port() && overlap {
-        return Err(at.key("admin").key("listen").error(format!("{b} overlaps with http.listen, {a}")));
+fn check_listeners(
+    at: &At,
+    http: Option<&HttpFile>,
+    https: Option<&HttpsFile>,
+    admin: Option<&AdminFile>,
+) -> Result<(), ResolveError> {
+    let all = [
+        ("http", http.map(|entry| entry.listen)),
+        ("https", https.map(|entry| entry.listen)),
+        ("admin", admin.map(|entry| entry.listen)),
+    ];
+    let mut before: Vec<(&str, SocketAddr)> = Vec::new();
+    for (name, listen) in all {
+        let Some(listen) = listen else { continue };
+        if let Some((other, taken)) = before.iter().find(|(_, taken)| overlap(*taken, listen)) {
+            return Err(at.key(name).key("listen").error(format!("{listen} overlaps with {other}.listen, {taken}")));
+        }
+        before.push((name, listen));
     }
     Ok(())
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
 fn admin(at: &At, entry: Option<AdminFile>) -> Result<Option<AdminEntry>, ResolveError> {

@@ -6,4 +6,5 @@ pub mod head;
 pub mod headers;
 pub mod host;
 pub mod path;
+pub mod proxy_protocol;
 pub mod trace;

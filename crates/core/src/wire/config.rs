@@ -125,6 +125,8 @@ pub struct Upstream {
     pub policy: Policy,
     /// The name in the certificates of `https://` servers; their host where it is left out.
     pub server_name: Option<String>,
+    /// The PROXY header that each connection begins with; none where it is left out.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Writes field names to HTTP/1.1 servers as `Content-Type` instead of `content-type`.
     #[serde(default)]
     pub title_case_headers: bool,
@@ -147,6 +149,18 @@ pub enum Policy {
     /// Of two drawn at random, the one with less latency × requests in flight.
     #[default]
     P2c,
+}
+
+/// `proxy_protocol`: the header that each connection to a server begins with.
+///
+/// Append-only: the order of the variants is their number on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Version 1: a line of text.
+    V1,
+    /// Version 2: binary.
+    V2,
 }
 
 /// `health`: a `GET` that a healthy server answers with a status of 2xx or 3xx.
@@ -197,6 +211,7 @@ mod tests {
             ca_file: None,
             policy: Policy::Random,
             server_name: Some("b".into()),
+            proxy_protocol: Some(ProxyProtocol::V2),
             title_case_headers: true,
             health: Some(health),
         };
@@ -209,8 +224,8 @@ mod tests {
         let mut out = bytes::BytesMut::new();
         encode(&push.config, CONFIG_BYTES_MAX, &mut out).unwrap();
         let expected =
-            b"\x46\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x01\x01\x03tcp\x00\x00\x00\x01\x06server\x00\x00\
-            \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x01\x03/up\x025s\x022s";
+            b"\x48\x01\x00\x01\x01/\x00\x03app\x01\x025s\x00\x01\x00\x01\x01\x03tcp\x00\x00\x00\x01\x06server\x00\x00\
+            \x01\x03app\x01\x0ahttp://a:1\x00\x02\x01\x01b\x01\x01\x01\x01\x03/up\x025s\x022s";
         assert_eq!(&out[..], &expected[..]);
         assert_eq!(decode::<GroupConfig>(&out[1..]).unwrap(), push.config);
     }

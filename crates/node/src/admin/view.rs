@@ -31,6 +31,8 @@ pub struct Config {
     pub connect: Vec<String>,
     /// The TCP address of the HTTP entry.
     pub http: Option<SocketAddr>,
+    /// The TCP address of the HTTPS entry.
+    pub https: Option<SocketAddr>,
     /// The TCP address of the admin interface.
     pub admin: Option<SocketAddr>,
     /// Bounds.

@@ -2,13 +2,14 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use adit_core::failure::Failure;
+use adit_core::{failure::Failure, http::proxy_protocol};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -21,7 +22,7 @@ use rustls::{
 };
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
     time::timeout,
@@ -40,6 +41,9 @@ use crate::settings::{Protocol, ServerUrl};
 const H2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 
+/// How much of a response over HTTP/1.1 is read ahead, and the longest head: hyper's 400 KiB for each connection would
+/// be most of what a node holds while many visitors read slowly.
+const READ_AHEAD_BYTES_MAX: usize = 128 * 1024;
 /// The largest response head that is read, in fields and, as HTTP/2 counts, in bytes. What crosses is bounded by the
 /// node's limits; hyper's own 100 fields and 16 KiB would be less than those.
 const HEAD_FIELDS_MAX: usize = 256;
@@ -84,6 +88,7 @@ pub struct Connector {
     url: ServerUrl,
     dialer: Dialer,
     speech: Speech,
+    proxy_protocol: Option<proxy_protocol::Version>,
     title_case_headers: bool,
 }
 
@@ -150,6 +155,7 @@ impl Connector {
         url: ServerUrl,
         tls: &Arc<ClientConfig>,
         server_name: Option<&ServerName<'static>>,
+        proxy_protocol: Option<proxy_protocol::Version>,
         title_case_headers: bool,
         resolve_interval: Duration,
     ) -> Result<Self, InvalidDnsNameError> {
@@ -160,7 +166,7 @@ impl Connector {
             (Protocol::Https, None) => Speech::Tls(Tls::new(tls, ServerName::try_from(url.address.host.clone())?)),
         };
         let dialer = Dialer::new(url.address.clone(), resolve_interval);
-        Ok(Self { url, dialer, speech, title_case_headers })
+        Ok(Self { url, dialer, speech, proxy_protocol, title_case_headers })
     }
 
     /// Returns where it leads.
@@ -168,25 +174,38 @@ impl Connector {
         &self.url
     }
 
-    /// Connects without a word of HTTP or TLS.
-    ///
-    /// # Errors
-    ///
-    /// What stands between us and the server.
-    pub async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        self.dialer.connect().await.map_err(|error| match error {
-            DialError::Unresolved(error) => ConnectError::Unresolved(error),
-            DialError::Refused(error) => ConnectError::Refused(error),
-        })
+    /// Returns whether a connection names the visitor that it is for, so that it can be for no other.
+    pub fn names_visitors(&self) -> bool {
+        self.proxy_protocol.is_some()
     }
 
-    /// Connects. The returned driver has to be polled for anything to happen.
+    /// Connects for a visitor, or for ourselves, without a word of HTTP or TLS.
     ///
     /// # Errors
     ///
     /// What stands between us and the server.
-    pub async fn connect(&self) -> Result<(Sender, Driver), ConnectError> {
-        let tcp = self.connect_tcp().await?;
+    pub async fn connect_tcp(&self, visitor: Option<SocketAddr>) -> Result<TcpStream, ConnectError> {
+        let mut tcp = self.dialer.connect().await.map_err(|error| match error {
+            DialError::Unresolved(error) => ConnectError::Unresolved(error),
+            DialError::Refused(error) => ConnectError::Refused(error),
+        })?;
+        if let Some(version) = self.proxy_protocol {
+            let written = async {
+                let header = proxy_protocol::encode(version, visitor, tcp.peer_addr()?);
+                tcp.write_all(&header).await
+            };
+            written.await.map_err(ConnectError::Refused)?;
+        }
+        Ok(tcp)
+    }
+
+    /// Connects likewise. The returned driver has to be polled for anything to happen.
+    ///
+    /// # Errors
+    ///
+    /// What stands between us and the server.
+    pub async fn connect(&self, visitor: Option<SocketAddr>) -> Result<(Sender, Driver), ConnectError> {
+        let tcp = self.connect_tcp(visitor).await?;
         let connected = match &self.speech {
             Speech::Http1 => http1(tcp, self.title_case_headers).await,
             Speech::H2c => http2(tcp).await,
@@ -216,8 +235,8 @@ impl Connector {
     /// # Errors
     ///
     /// What stands between us and the server.
-    pub async fn connect_http1(&self) -> Result<(Sender, Driver), ConnectError> {
-        let tcp = self.connect_tcp().await?;
+    pub async fn connect_http1(&self, visitor: Option<SocketAddr>) -> Result<(Sender, Driver), ConnectError> {
+        let tcp = self.connect_tcp(visitor).await?;
         let connected = match &self.speech {
             Speech::Http1 | Speech::H2c => http1(tcp, self.title_case_headers).await,
             Speech::Tls(tls) => http1(tls.connect(&tls.http1, tcp).await?, self.title_case_headers).await,
@@ -246,6 +265,7 @@ where
     let (sender, connection) = http1::Builder::new()
         .title_case_headers(title_case_headers)
         .max_headers(HEAD_FIELDS_MAX)
+        .max_buf_size(READ_AHEAD_BYTES_MAX)
         .handshake(TokioIo::new(Forgiving::new(io)))
         .await?;
     let driver = async move {

@@ -1,6 +1,7 @@
 //! A request on its way to a server.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -39,6 +40,8 @@ pub struct Address {
     target: PathAndQuery,
     /// Where the connection is to be switched.
     switch: Option<Switch>,
+    /// Whose request it is; nobody's where it is our own.
+    visitor: Option<SocketAddr>,
     came_over_http2: bool,
 }
 
@@ -54,7 +57,12 @@ enum Switch {
 impl Address {
     /// Addresses a request to whatever server it is sent to.
     pub fn of_server(target: PathAndQuery) -> Self {
-        Self { authority: None, target, switch: None, came_over_http2: false }
+        Self { authority: None, target, switch: None, visitor: None, came_over_http2: false }
+    }
+
+    /// Returns whose request it is.
+    pub fn visitor(&self) -> Option<SocketAddr> {
+        self.visitor
     }
 
     /// Takes a head apart.
@@ -82,7 +90,8 @@ impl Address {
             Some(Upgrade::Other) => request.headers_mut().remove(header::UPGRADE).map(Switch::Other),
             Some(Upgrade::Connect) | None => None,
         };
-        Ok((Self { authority, target: head.target, switch, came_over_http2 }, request))
+        let (target, visitor) = (head.target, Some(head.visitor));
+        Ok((Self { authority, target, switch, visitor, came_over_http2 }, request))
     }
 
     /// Returns whether the request asks to switch protocols.

@@ -1,6 +1,7 @@
 //! One backend server.
 
 use std::{
+    net::SocketAddr,
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -181,7 +182,7 @@ impl Server {
         reuse: Reuse,
     ) -> Result<Answered, NotSent> {
         loop {
-            let (mut sender, mut reused) = match self.checkout(reuse).await {
+            let (mut sender, mut reused) = match self.checkout(reuse, address.visitor()).await {
                 Ok(connection) => connection,
                 Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
             };
@@ -189,7 +190,7 @@ impl Server {
                 if !self.connector.offers_http1() {
                     return Err(NotSent::Unswitchable);
                 }
-                (sender, reused) = match self.connect_with(self.connector.connect_http1()).await {
+                (sender, reused) = match self.connect_with(self.connector.connect_http1(address.visitor())).await {
                     Ok(sender) => (sender, false),
                     Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
                 };
@@ -206,13 +207,13 @@ impl Server {
         }
     }
 
-    /// Connects for raw bytes, and learns from how that goes.
+    /// Connects a visitor for raw bytes, and learns from how that goes.
     ///
     /// # Errors
     ///
     /// When there is no connection within the connect timeout.
-    pub async fn connect(&self, attempt: Attempt) -> Result<TcpStream, Failure> {
-        let connected = timeout(self.connect_timeout, self.connector.connect_tcp()).await;
+    pub async fn connect(&self, visitor: SocketAddr, attempt: Attempt) -> Result<TcpStream, Failure> {
+        let connected = timeout(self.connect_timeout, self.connector.connect_tcp(Some(visitor))).await;
         connected.unwrap_or(Err(ConnectError::Late(self.connect_timeout))).map_err(|error| {
             let failure = error.failure();
             self.failed(attempt, &error.into());
@@ -222,7 +223,9 @@ impl Server {
 
     /// Gives back a connection whose exchange is over.
     pub fn give_back(&self, sender: Sender) {
-        self.lock_pool().give_back(sender);
+        if !self.connector.names_visitors() {
+            self.lock_pool().give_back(sender);
+        }
     }
 
     /// Takes in how an active check went.
@@ -232,7 +235,7 @@ impl Server {
     }
 
     /// Takes a connection that is there, or makes one. Returns whether it was there.
-    async fn checkout(&self, reuse: Reuse) -> Result<(Sender, bool), ConnectError> {
+    async fn checkout(&self, reuse: Reuse, visitor: Option<SocketAddr>) -> Result<(Sender, bool), ConnectError> {
         let kept = match reuse {
             Reuse::Any => self.lock_pool().take(),
             Reuse::None => None,
@@ -240,8 +243,10 @@ impl Server {
         if let Some(sender) = kept {
             return Ok((sender, true));
         }
-        let sender = self.connect_with(self.connector.connect()).await?;
-        self.lock_pool().add(&sender);
+        let sender = self.connect_with(self.connector.connect(visitor)).await?;
+        if !self.connector.names_visitors() {
+            self.lock_pool().add(&sender);
+        }
         Ok((sender, false))
     }
 

@@ -163,7 +163,7 @@ impl Egress {
         if head.upgrade == Some(Upgrade::Connect) {
             // A rule for requests is no permission for whatever else the upstream understands.
             return if options.connect {
-                let (connection, in_flight) = route.upstream.connect().await?;
+                let (connection, in_flight) = route.upstream.connect(head.visitor).await?;
                 Ok(Handled::Connected(connection, in_flight))
             } else {
                 Err(Failure::NoRoute)

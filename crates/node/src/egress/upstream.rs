@@ -1,6 +1,7 @@
 //! A named set of backend servers, and the choice between them.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -90,6 +91,7 @@ impl Upstream {
                 url.clone(),
                 &tls,
                 settings.server_name.as_ref(),
+                settings.proxy_protocol,
                 settings.title_case_headers,
                 timeouts.upstream_resolve,
             )
@@ -164,19 +166,19 @@ impl Upstream {
         Err(failure)
     }
 
-    /// Connects to one of the servers for raw bytes, each tried at most once. Returns with the connection what counts
+    /// Connects a visitor to one of the servers for raw bytes, each tried at most once. Returns with the connection what counts
     /// it as in flight.
     ///
     /// # Errors
     ///
     /// What stands between us and the last server tried.
-    pub async fn connect(&self) -> Result<(TcpStream, InFlight), Failure> {
+    pub async fn connect(&self, visitor: SocketAddr) -> Result<(TcpStream, InFlight), Failure> {
         let mut failure = Failure::UpstreamRefused;
         // Grows only where servers fail.
         let mut tried = Vec::new();
         while let Some((index, server, attempt)) = self.choose(&tried) {
             let in_flight = server.enter();
-            match server.connect(attempt).await {
+            match server.connect(visitor, attempt).await {
                 Ok(tcp) => return Ok((tcp, in_flight)),
                 Err(refused) => failure = refused,
             }

@@ -24,14 +24,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use ipnet::IpNet;
 use tokio::time::Instant;
 
 use super::{
     intake::{Intake, Progress, Rest},
+    patience::Patient,
     refusal,
     replay::Replay,
     switch,
+    visitors::{Admitted, Visitors},
 };
 use crate::{
     access::{Record, Recorder, Way},
@@ -40,6 +41,7 @@ use crate::{
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
     stream::StreamError,
+    unread::{Unread, Who},
     upgrade::Switched,
 };
 
@@ -50,6 +52,8 @@ pub struct Ingress {
     absent: Failure,
     rules: ArcSwap<Rules>,
     switched: Switched,
+    visitors: Visitors,
+    unread: Unread,
     rest: Arc<Rest>,
     recorder: Recorder,
 }
@@ -59,8 +63,6 @@ pub struct Ingress {
 pub struct Rules {
     /// Which group answers which requests.
     pub routes: RouteTable<Route>,
-    /// Whose `X-Forwarded-*` and `Forwarded` are believed.
-    pub trusted_proxies: Vec<IpNet>,
     /// Bounds.
     pub limits: Limits,
     /// Waits.
@@ -79,12 +81,14 @@ pub struct Route {
 }
 
 impl Ingress {
-    /// Takes the rules, and what to say where a group has no link.
-    pub fn new(absent: Failure, rules: Rules, recorder: Recorder) -> Self {
+    /// Takes the rules, what to say where a group has no link, and who looks after visitors that do not read.
+    pub fn new(absent: Failure, rules: Rules, unread: Unread, recorder: Recorder) -> Self {
         Self {
             absent,
+            unread,
             rules: ArcSwap::from_pointee(rules),
             switched: Switched::default(),
+            visitors: Visitors::default(),
             rest: Arc::default(),
             recorder,
         }
@@ -95,12 +99,6 @@ impl Ingress {
         self.rules.store(Arc::new(rules));
     }
 
-    /// Returns whether the word of a peer on where its requests come from is believed.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.rules.load().trusted_proxies.iter().any(|network| network.contains(&peer))
-    }
-
     /// Returns the limits that entries keep.
     pub fn limits(&self) -> Limits {
         self.rules.load().limits
@@ -109,6 +107,11 @@ impl Ingress {
     /// Returns the waits that entries keep.
     pub fn timeouts(&self) -> Timeouts {
         self.rules.load().timeouts
+    }
+
+    /// Counts in a connection of a visitor, unless it has as many as it may.
+    pub fn admit(&self, visitor: IpAddr) -> Option<Admitted> {
+        self.visitors.admit(visitor, self.limits().connections_per_address_max)
     }
 
     /// Waits until no connection that was switched to another protocol is left. Dropped early, it cuts them.
@@ -194,8 +197,10 @@ impl Ingress {
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         route.options.edit(&mut head, &route.prefix);
         // Counted below the replay: what is sent again came from the visitor once.
-        let body = Replay::new(Counted::new(body, || record.tally(Way::Request)));
+        let body = Patient::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
+        let body = Replay::new(body);
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
+        response.body_mut().watch(&self.unread, Who::Visitor);
         route.options.response_headers.apply(response.headers_mut());
         Ok(response)
     }
@@ -206,7 +211,7 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         head: &RequestHead,
-        body: Replay<Counted<Intake>>,
+        body: Replay<Patient<Counted<Intake>>>,
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {

@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    stream::{RecvStream, SendStream, StreamError},
+    stream::{RecvStream, SendStream, Sending, StreamError},
     tail::Tail,
 };
 
@@ -87,6 +87,7 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    sending: Sending,
     tail: Tail,
     config_ack: ArcSwapOption<ConfigAck>,
 }
@@ -130,6 +131,7 @@ impl Link {
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
+            sending: Sending::new(limits.exchanges_per_link_max),
             tail: Tail::default(),
             config_ack: ArcSwapOption::empty(),
         }))
@@ -206,7 +208,7 @@ impl Link {
     /// When the link is lost or the peer does not want it.
     pub async fn push(&self, frame: Bytes) -> Result<(), StreamError> {
         let stream = self.0.quic.open_uni().await.map_err(|_| StreamError::LinkLost)?;
-        let mut stream = SendStream::new(stream);
+        let mut stream = SendStream::new(stream).within(self.0.sending.clone());
         stream.write(&mut [frame]).await?;
         stream.finish();
         Ok(())
@@ -254,7 +256,8 @@ impl Link {
     }
 
     fn halves(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (SendStream, RecvStream) {
-        (SendStream::new(send).with_tail(self.0.tail.clone()), RecvStream::new(recv))
+        let send = SendStream::new(send).with_tail(self.0.tail.clone()).within(self.0.sending.clone());
+        (send, RecvStream::new(recv))
     }
 
     /// Sends probes behind what is written to exchanges, as long as it is polled.

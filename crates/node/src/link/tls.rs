@@ -7,11 +7,11 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig, pki_types::CertificateDer, server::WebPkiClientVerifier, version::TLS13,
 };
-use x509_parser::{extensions::GeneralName, prelude::FromDer};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::transport;
 use crate::{
-    credentials::{Credentials, TlsError, unusable},
+    credentials::{self, Credentials, TlsError, unusable},
     settings::Congestion,
 };
 
@@ -76,12 +76,10 @@ pub fn peer_identity(connection: &quinn::Connection) -> Option<Identity> {
 }
 
 fn name_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
-    let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
-    let names = certificate.subject_alternative_name().ok().flatten().map(|names| &names.value.general_names);
-    let dns = names.into_iter().flatten().find_map(|name| {
-        let GeneralName::DNSName(name) = name else { return None };
-        Some(*name)
-    });
-    let common = || certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
-    dns.or_else(common).map(|name| Identity(name.into()))
+    if let Some(name) = credentials::dns_names(certificate).into_iter().next() {
+        return Some(Identity(name.into()));
+    }
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let common = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(Identity(common.into()))
 }

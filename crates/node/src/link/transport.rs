@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_congestion::Adaptive;
+pub use adit_core::limits::STREAM_WINDOW_BYTES;
 use quinn::{AckFrequencyConfig, IdleTimeout, TransportConfig, VarInt, congestion::CubicConfig};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -14,11 +15,6 @@ pub const BIDI_STREAMS_START: u32 = 64;
 
 /// Unidirectional streams that a peer may have open at once.
 const UNI_STREAMS: u32 = 4;
-
-/// Unread bytes per stream: three round trips of 100 Mbit/s at 150 ms, since a packet that is lost twice holds up what
-/// came behind it for so long. A receive buffer with more than about 1,024 holes kills the whole connection, and a
-/// 16 MiB window can have that many at a few percent of loss.
-pub const STREAM_WINDOW_BYTES: u32 = 6 * 1024 * 1024;
 
 /// Unacknowledged bytes per link: more than any path needs, so that only the congestion controller decides.
 const SEND_WINDOW_BYTES: u64 = 1024 * 1024 * 1024;

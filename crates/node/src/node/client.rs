@@ -33,7 +33,7 @@ use crate::{
     admin::{self, Admin, Handles},
     egress::service::{Egress, Routes},
     ingress::{
-        listener::Listener,
+        entries::{Doors, Entries, EntryError, NewTerms},
         service::{Ingress, Route, Rules},
     },
     link::{
@@ -46,6 +46,7 @@ use crate::{
     registry::{GroupLinks, Registry},
     session::{self, Answering, Side, Stopping},
     settings::{AdminEntry, Allow, ClientSettings, HostPort},
+    unread::Unread,
 };
 
 /// The group that a client's own links to its servers are in.
@@ -55,7 +56,7 @@ const SERVERS: &str = "servers";
 #[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
-    listener: Option<Listener>,
+    entries: Entries,
     admin: Option<Admin>,
     control: ClientControl,
 }
@@ -64,6 +65,7 @@ pub struct Client {
 #[derive(Clone, Debug)]
 pub struct ClientControl {
     ingress: Arc<Ingress>,
+    doors: Doors,
     caller: Arc<Caller>,
     handles: Arc<Handles>,
     bound: Arc<Bound>,
@@ -75,6 +77,7 @@ struct Bound {
     targets: Vec<HostPort>,
     group: Group,
     http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     connections_max: usize,
 }
@@ -94,6 +97,7 @@ struct Caller {
     pushed: Vec<Arc<Pushed>>,
     terms: ArcSwap<Terms>,
     recorder: Recorder,
+    unread: Unread,
 }
 
 /// What the next link goes by.
@@ -122,25 +126,21 @@ impl Client {
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
-        let ClientSettings { tunnel, http, egress, admin, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, https, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
         };
-        let (listener, trusted_proxies) = match http {
-            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
-            None => (None, Vec::new()),
-        };
+        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
         let registry = Arc::new(Registry::default());
         let recorder = |side, group: Option<&Group>| {
             Recorder::new(registry.meters().meter(side, group), admin.as_ref().map(Admin::watch))
         };
         let servers = registry.group(&servers_group());
-        let rules = Rules { routes: everything_to(&servers)?, trusted_proxies, limits, timeouts };
-        let (http_address, admin_address) =
-            (listener.as_ref().map(Listener::address), admin.as_ref().map(Admin::address));
+        let rules = Rules { routes: everything_to(&servers)?, limits, timeouts };
+        let own = [entries.http_address(), entries.https_address(), admin.as_ref().map(Admin::address)];
         let caller = Caller {
             egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &timeouts)?)),
             client_id,
@@ -148,32 +148,41 @@ impl Client {
             group: tunnel.group,
             links: AtomicU64::new(1),
             servers,
-            own: [http_address, admin_address].into_iter().flatten().collect(),
+            own: own.into_iter().flatten().collect(),
             pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
+            unread: Unread::new(&limits, &timeouts),
             terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
         };
         caller.judge_pushes(&tunnel.allow, timeouts);
-        let ingress = Arc::new(Ingress::new(Failure::NoServer, rules, recorder(meter::Side::Asked, None)));
+        let ingress =
+            Arc::new(Ingress::new(Failure::NoServer, rules, caller.unread.clone(), recorder(meter::Side::Asked, None)));
         let told = admin::Config {
             role: "client",
             version: env!("CARGO_PKG_VERSION"),
             tunnel: None,
             connect: tunnel.connect.iter().map(HostPort::to_string).collect(),
-            http: http_address,
-            admin: admin_address,
+            http: entries.http_address(),
+            https: entries.https_address(),
+            admin: admin.as_ref().map(Admin::address),
             limits,
             timeouts,
         };
         let handles = Arc::new(Handles {
             registry,
-            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            ingress: (!entries.is_empty()).then(|| Arc::clone(&ingress)),
             egress: Arc::clone(&caller.egress),
             pushed: caller.pushed.clone(),
             needs: Some(Arc::clone(&caller.servers)),
             config: ArcSwap::from_pointee(told),
         });
-        let control = ClientControl { ingress, caller: Arc::new(caller), handles, bound: Arc::new(bound) };
-        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, listener, admin, control })
+        let control = ClientControl {
+            ingress,
+            doors: entries.doors(),
+            caller: Arc::new(caller),
+            handles,
+            bound: Arc::new(bound),
+        };
+        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, entries, admin, control })
     }
 
     /// Returns what can be done to the client while it runs.
@@ -183,7 +192,12 @@ impl Client {
 
     /// Returns the address of the local HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().map(Listener::address)
+        self.entries.http_address()
+    }
+
+    /// Returns the address of the HTTPS entry, with the port that the system chose where it was 0.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.entries.https_address()
     }
 
     /// Returns the address of the admin interface, with the port that the system chose where it was 0.
@@ -201,9 +215,10 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, listener, admin, control } = self;
-        let ClientControl { ingress, caller, handles, bound } = control;
-        let running = Running { endpoint, listener, ingress, admin, handles };
+        let Self { endpoint, entries, admin, control } = self;
+        let ClientControl { ingress, doors: _, caller, handles, bound } = control;
+        let unread = caller.unread.clone();
+        let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || caller.terms.load().timeouts.drain;
         let links = |endpoint, stopping| Arc::clone(&caller).keep_links(endpoint, bound.targets.clone(), stopping);
         running.until_drained(stop, grace, links).await;
@@ -221,12 +236,14 @@ impl ClientControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ClientSettings { tunnel, http, egress, admin: _, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, https, egress, admin: _, limits, timeouts } = settings;
         let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
+        let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = everything_to(&self.caller.servers)?;
-        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
-        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.ingress.replace(Rules { routes, limits, timeouts });
+        self.doors.replace(terms);
+        self.caller.unread.replace(&limits, &timeouts);
         self.caller.egress.replace(own);
         self.caller.judge_pushes(&tunnel.allow, timeouts);
         self.handles.told(limits, timeouts);
@@ -241,6 +258,7 @@ impl Bound {
             targets: settings.tunnel.connect.clone(),
             group: settings.tunnel.group.clone(),
             http: settings.http.as_ref().map(|http| http.listen),
+            https: settings.https.as_ref().map(|https| https.http.listen),
             admin: settings.admin.map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
@@ -251,6 +269,7 @@ impl Bound {
             ("tunnel.connect", self.targets != running.targets),
             ("tunnel.group", self.group != running.group),
             ("http.listen", self.http != running.http),
+            ("https.listen", self.https != running.https),
             ("admin.listen", self.admin != running.admin),
             ("limits.connections_max", self.connections_max != running.connections_max),
         ];
@@ -345,6 +364,7 @@ impl Caller {
             limits: terms.limits,
             grace: terms.timeouts.drain,
             recorder: self.recorder.clone(),
+            unread: self.unread.clone(),
         };
         let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
         let ended = session::run(joined, answering, side, stopping).await;

@@ -31,7 +31,7 @@ use crate::{
     admin::{self, Admin, Handles},
     egress::service::{Egress, Routes},
     ingress::{
-        listener::Listener,
+        entries::{Doors, Entries, EntryError, NewTerms},
         service::{Ingress, Route, Rules},
     },
     link::{
@@ -45,13 +45,14 @@ use crate::{
     registry::{GroupLinks, Registry},
     session::{self, Answering, Ended, Side, Stopping},
     settings::{AdminEntry, GroupSettings, IngressRule, ServerSettings},
+    unread::Unread,
     watch::Watch,
 };
 
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: Option<Listener>,
+    entries: Entries,
     admin: Option<Admin>,
     control: ServerControl,
 }
@@ -61,6 +62,7 @@ pub struct Server {
 pub struct ServerControl {
     endpoint: Endpoint,
     ingress: Arc<Ingress>,
+    doors: Doors,
     lobby: Arc<Lobby>,
     handles: Arc<Handles>,
     bound: Bound,
@@ -71,6 +73,7 @@ pub struct ServerControl {
 struct Bound {
     tunnel: SocketAddr,
     http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     connections_max: usize,
 }
@@ -85,6 +88,7 @@ struct Lobby {
     wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
     sessions: AtomicU64,
     watch: Option<Arc<Watch>>,
+    unread: Unread,
 }
 
 /// Who may join, and on what terms.
@@ -103,7 +107,7 @@ impl Server {
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, admin, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
@@ -118,37 +122,43 @@ impl Server {
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
             watch: watch.clone(),
+            unread: Unread::new(&limits, &timeouts),
         };
         lobby.replace(HouseRules { groups, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
-        let (listener, trusted_proxies) = match http {
-            Some(http) => (Some(Listener::bind(http.listen).await?), http.trusted_proxies),
-            None => (None, Vec::new()),
-        };
-        let rules = Rules { routes, trusted_proxies, limits, timeouts };
+        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
+        let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
-        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, recorder));
+        let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, lobby.unread.clone(), recorder));
         let endpoint = listen(&tunnel)?;
         let told = admin::Config {
             role: "server",
             version: env!("CARGO_PKG_VERSION"),
             tunnel: endpoint.local_addr().ok(),
             connect: Vec::new(),
-            http: listener.as_ref().map(Listener::address),
+            http: entries.http_address(),
+            https: entries.https_address(),
             admin: admin.as_ref().map(Admin::address),
             limits,
             timeouts,
         };
         let handles = Handles {
             registry,
-            ingress: listener.is_some().then(|| Arc::clone(&ingress)),
+            ingress: (!entries.is_empty()).then(|| Arc::clone(&ingress)),
             egress: Arc::clone(&lobby.egress),
             pushed: Vec::new(),
             needs: None,
             config: ArcSwap::from_pointee(told),
         };
-        let control = ServerControl { endpoint, ingress, lobby: Arc::new(lobby), handles: Arc::new(handles), bound };
-        Ok(Self { listener, admin, control })
+        let control = ServerControl {
+            endpoint,
+            ingress,
+            doors: entries.doors(),
+            lobby: Arc::new(lobby),
+            handles: Arc::new(handles),
+            bound,
+        };
+        Ok(Self { entries, admin, control })
     }
 
     /// Returns what can be done to the server while it runs.
@@ -167,7 +177,12 @@ impl Server {
 
     /// Returns the address of the HTTP entry, with the port that the system chose where it was 0.
     pub fn http_address(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().map(Listener::address)
+        self.entries.http_address()
+    }
+
+    /// Returns the address of the HTTPS entry, with the port that the system chose where it was 0.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.entries.https_address()
     }
 
     /// Returns the address of the admin interface, with the port that the system chose where it was 0.
@@ -184,9 +199,10 @@ impl Server {
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { listener, admin, control } = self;
-        let ServerControl { endpoint, ingress, lobby, handles, bound: _ } = control;
-        let running = Running { endpoint, listener, ingress, admin, handles };
+        let Self { entries, admin, control } = self;
+        let ServerControl { endpoint, ingress, doors: _, lobby, handles, bound: _ } = control;
+        let unread = lobby.unread.clone();
+        let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || lobby.house_rules.load().timeouts.drain;
         let links = |endpoint, stopping| accept_links(endpoint, Arc::clone(&lobby), stopping);
         running.until_drained(stop, grace, links).await;
@@ -204,13 +220,15 @@ impl ServerControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, ingress, groups, egress, admin: _, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
         let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots, tunnel.congestion)?;
+        let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
         self.lobby.replace(HouseRules { groups, limits, timeouts })?;
-        let trusted_proxies = http.map(|http| http.trusted_proxies).unwrap_or_default();
-        self.ingress.replace(Rules { routes, trusted_proxies, limits, timeouts });
+        self.ingress.replace(Rules { routes, limits, timeouts });
+        self.doors.replace(terms);
+        self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
         self.endpoint.set_server_config(Some(tls));
         self.handles.told(limits, timeouts);
@@ -223,6 +241,7 @@ impl Bound {
         Self {
             tunnel: settings.tunnel.listen,
             http: settings.http.as_ref().map(|http| http.listen),
+            https: settings.https.as_ref().map(|https| https.http.listen),
             admin: settings.admin.map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
@@ -232,6 +251,7 @@ impl Bound {
         let keys = [
             ("tunnel.listen", self.tunnel != running.tunnel),
             ("http.listen", self.http != running.http),
+            ("https.listen", self.https != running.https),
             ("admin.listen", self.admin != running.admin),
             ("limits.connections_max", self.connections_max != running.connections_max),
         ];
@@ -359,6 +379,7 @@ impl Lobby {
             limits,
             grace: timeouts.drain,
             recorder: Recorder::new(asked_of_us, self.watch.clone()),
+            unread: self.unread.clone(),
         };
         let side = Side::Server { sweep: timeouts.sweep, stale: timeouts.stale, wanted };
         let ended = session::run(joined, answering, side, stopping).await;

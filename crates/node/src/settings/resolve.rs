@@ -141,6 +141,7 @@ fn upstream(
         policy: upstream.policy,
         roots,
         server_name: server_name.transpose()?,
+        proxy_protocol: upstream.proxy_protocol,
         title_case_headers: upstream.title_case_headers,
         check: check.transpose()?,
         ..UpstreamSettings::new(servers)

@@ -178,7 +178,8 @@ impl Authority {
                 client_roots: self.roots(),
                 congestion: Congestion::default(),
             },
-            http: Some(HttpEntry { listen: ANY, trusted_proxies: Vec::new() }),
+            http: Some(HttpEntry::new(ANY)),
+            https: None,
             ingress: vec![IngressRule {
                 pattern: pattern(None, Some("/")).unwrap(),
                 group: "web".parse().unwrap(),
@@ -215,6 +216,7 @@ impl Authority {
                 congestion: Congestion::default(),
             },
             http: None,
+            https: None,
             egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) },
             admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),

@@ -1,0 +1,120 @@
+//! Visitors that are slow, on purpose or not.
+
+use std::time::Duration;
+
+use adit_core::limits::Limits;
+use adit_tests::{
+    Direction, Tunnel, Upstream,
+    body::{by_hand, empty, full, noise},
+    both_directions, eventually,
+    upstream::response,
+    visitor::{
+        frames::{Frames, get, kind},
+        raw::{self, Raw},
+    },
+    within,
+};
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+both_directions!(
+    a_body_that_does_not_go_on_is_408,
+    a_visitor_that_reads_nothing_loses_its_connection,
+    a_visitor_has_as_many_connections_as_it_may,
+    a_trusted_proxy_has_as_many_connections_as_it_likes,
+    an_http_2_connection_without_requests_is_closed,
+    an_http_2_connection_with_a_request_is_not_idle,
+);
+
+async fn a_body_that_does_not_go_on_is_408(direction: Direction) {
+    let upstream = Upstream::answering(async |request: Request<Incoming>| {
+        let whole = request.into_body().collect().await.is_ok();
+        response(if whole { 200 } else { 400 }, &[], empty())
+    });
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.body_idle = Duration::from_millis(100));
+    let tunnel = setup.start(direction).await;
+    for framing in ["Content-Length: 10\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"] {
+        let request = format!("POST / HTTP/1.1\r\nHost: app.test\r\n{framing}");
+        assert_eq!(raw::failure(&raw::ask(tunnel.entry(), request).await), (408, "request-timeout"), "{framing:?}");
+    }
+    let mut visitor = tunnel.http2().await;
+    let (chunks, body) = by_hand();
+    let request = visitor.request("POST", "/").body(body);
+    let pending = visitor.start(request).await;
+    chunks.send("abc").await;
+    assert_eq!(pending.whole().await.failure(), (408, "request-timeout"));
+    eventually("the upstream to be told", || upstream.saw().open() == 0).await;
+    assert_eq!(visitor.post("/", full("all of it")).await.failure(), (200, ""));
+}
+
+async fn a_visitor_that_reads_nothing_loses_its_connection(direction: Direction) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.write_idle = Duration::from_millis(100));
+    let tunnel = setup.start(direction).await;
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    let (chunks, body) = by_hand();
+    calls.next().await.answer_with(response(200, &[], body));
+    let chunk = noise(256 * 1024);
+    within("the exchange to be cancelled", async { while chunks.try_send(chunk.clone()).await {} }).await;
+    let read = visitor.rest_bytes().await;
+    assert!(read.starts_with(b"HTTP/1.1 200 ") && !read.ends_with(b"\r\n0\r\n\r\n"), "it looks complete");
+}
+
+async fn is_served(visitor: &mut Raw) -> bool {
+    visitor.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    visitor.is_answered().await
+}
+
+async fn a_visitor_has_as_many_connections_as_it_may(direction: Direction) {
+    let upstream = Upstream::answering(async |_| response(200, &[], empty()));
+    let limits = Limits { connections_per_address_max: 2, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    let (mut first, mut second) = (Raw::connect(tunnel.entry()).await, Raw::connect(tunnel.entry()).await);
+    assert!(is_served(&mut first).await && is_served(&mut second).await);
+    assert!(!is_served(&mut Raw::connect(tunnel.entry()).await).await);
+    // Entries share the count.
+    assert_eq!(Raw::connect(tunnel.tls_entry()).await.rest().await, "");
+    assert!(is_served(&mut first).await);
+    drop(second);
+    within("a place to be free", async { while !is_served(&mut Raw::connect(tunnel.entry()).await).await {} }).await;
+}
+
+async fn a_trusted_proxy_has_as_many_connections_as_it_likes(direction: Direction) {
+    let upstream = Upstream::answering(async |_| response(200, &[], empty()));
+    let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+    let setup = Tunnel::to(upstream.http()).limits(limits).trusting("127.0.0.0/8");
+    let tunnel = setup.start(direction).await;
+    let (mut first, mut second) = (Raw::connect(tunnel.entry()).await, Raw::connect(tunnel.entry()).await);
+    assert!(is_served(&mut first).await && is_served(&mut second).await);
+}
+
+async fn an_http_2_connection_without_requests_is_closed(direction: Direction) {
+    let upstream = Upstream::echo();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.visitor_idle = Duration::from_millis(100));
+    let tunnel = setup.start(direction).await;
+    let mut visitor = Frames::connect(tunnel.entry(), &[]).await;
+    visitor.send(&get(1)).await;
+    let (mut answered, mut told) = (false, false);
+    while let Some(received) = visitor.next().await {
+        answered |= received.kind == kind::HEADERS;
+        told |= received.kind == kind::GOAWAY && received.payload[4..8] == [0; 4];
+    }
+    assert!(answered && told, "answered: {answered}, told: {told}");
+}
+
+async fn an_http_2_connection_with_a_request_is_not_idle(direction: Direction) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.visitor_idle = Duration::from_millis(20));
+    let tunnel = setup.start(direction).await;
+    let mut visitor = tunnel.http2().await;
+    let request = visitor.request("GET", "/").empty();
+    let pending = visitor.start(request).await;
+    let call = calls.next().await;
+    // Another connection has come, been idle and gone while this one waits.
+    let mut other = tunnel.http2().await;
+    other.hung_up().await;
+    call.answer_with(response(200, &[], full("late")));
+    assert_eq!(pending.whole().await.text(), "late");
+}

@@ -1,0 +1,94 @@
+//! Readers of bodies that do not read them.
+
+use std::time::Duration;
+
+use adit_core::limits::Limits;
+use adit_tests::{
+    Direction, Tunnel, Upstream,
+    body::{Chunks, by_hand, full, noise},
+    both_directions,
+    message::expect_cut,
+    upstream::{Calls, response},
+    visitor::raw::Raw,
+    within,
+};
+use tokio::task::JoinSet;
+
+both_directions!(
+    the_readers_that_are_blocked_for_longest_make_room,
+    a_stream_that_is_not_read_ends_and_its_connection_goes_on,
+    an_upstream_that_does_not_read_makes_room,
+);
+
+/// Asks for a body without an end. Returns what feeds it.
+async fn ask(tunnel: &Tunnel, calls: &mut Calls) -> (Raw, Chunks) {
+    let mut visitor = Raw::connect(tunnel.entry()).await;
+    visitor.send("GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+    let (chunks, body) = by_hand();
+    calls.next().await.answer_with(response(200, &[], body));
+    visitor.until("\r\n\r\n").await;
+    (visitor, chunks)
+}
+
+/// Sends on until nobody wants any more.
+async fn feed(chunks: &Chunks) {
+    let chunk = noise(256 * 1024);
+    within("a reader that is stopped", async { while chunks.try_send_patiently(chunk.clone()).await {} }).await;
+}
+
+async fn the_readers_that_are_blocked_for_longest_make_room(direction: Direction) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    // Room for one that reads nothing, and not for two.
+    let limits = Limits { unread_bytes_max: 10 * 1024 * 1024, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    let (mut visitors, mut feeders) = (Vec::new(), JoinSet::new());
+    for index in 0..3 {
+        let (visitor, chunks) = ask(&tunnel, &mut calls).await;
+        visitors.push(visitor);
+        feeders.spawn(async move {
+            feed(&chunks).await;
+            index
+        });
+    }
+    let mut stopped = Vec::new();
+    for _ in 0..2 {
+        stopped.push(within("a reader to be stopped", feeders.join_next()).await.unwrap().unwrap());
+    }
+    // The last one is still fed, and served as soon as it reads.
+    let spared = (0..3).find(|index| !stopped.contains(index)).unwrap();
+    assert!(visitors[spared].reads_at_least(32 * 1024 * 1024).await);
+    for index in stopped {
+        assert!(!visitors[index].reads_at_least(32 * 1024 * 1024).await);
+    }
+}
+
+async fn a_stream_that_is_not_read_ends_and_its_connection_goes_on(direction: Direction) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.write_idle = Duration::from_millis(500));
+    let tunnel = setup.start(direction).await;
+    let mut visitor = tunnel.http2().await;
+    let request = visitor.request("GET", "/").empty();
+    let pending = visitor.start(request).await;
+    let (chunks, body) = by_hand();
+    calls.next().await.answer_with(response(200, &[], body));
+    let mut unread = pending.body().await;
+    feed(&chunks).await;
+    let request = visitor.request("GET", "/").empty();
+    let pending = visitor.start(request).await;
+    calls.next().await.answer_with(response(200, &[], full("beside it")));
+    assert_eq!(pending.whole().await.text(), "beside it");
+    expect_cut(&mut unread).await;
+}
+
+async fn an_upstream_that_does_not_read_makes_room(direction: Direction) {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let limits = Limits { unread_bytes_max: 1024 * 1024, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    let mut visitor = tunnel.http1().await;
+    let (chunks, body) = by_hand();
+    let request = visitor.request("POST", "/").body(body);
+    let pending = visitor.start(request).await;
+    let _call = calls.next().await;
+    feed(&chunks).await;
+    assert_eq!(pending.whole().await.failure(), (504, "slow-reader"));
+}
