@@ -1,6 +1,6 @@
 //! The congestion controller of a link: bounded by delay, tolerant of loss.
 //!
-//! TCP's controllers take every lost packet for a full queue; at 1 % of random loss they leave a tenth of a fast
+//! TCP's controllers take every lost packet for a full queue; at 1 % of random loss they use a tenth of a fast
 //! path. This one looks at the queue itself. It knows two things about a path, the rate at which packets are
 //! delivered and the round-trip time without a queue, and keeps as much in flight as fills the path and a small part
 //! of its queue:
@@ -26,16 +26,20 @@
 //! A link that the application does not fill keeps twice what it used lately, and never less than it started with: small
 //! requests must not wait for a window.
 //!
-//! 1. [`best`]: the best value of the last while
-//! 2. [`path`]: what is known about a path: rate, base, loss
-//! 3. [`round`]: what happened during one round trip
-//! 4. [`cubic`]: how to grow against flows that fill queues
-//! 5. [`window`]: how much may be in flight
-//! 6. [`controller`]: the same, as quinn wants it
+//! # Layers
+//!
+//! Lowest first; a file uses only what stands above it (`just layers` checks):
+//!
+//! 1. [`best`] the best value of the last while
+//! 2. [`round`] what happened during one round trip
+//! 3. [`path`] what is known about a path: rate, base, loss
+//! 4. [`cubic`] how to grow against flows that fill queues
+//! 5. [`window`] how much may be in flight
+//! 6. [`controller`] the same, as quinn wants it
 
 mod best;
-mod path;
 mod round;
+mod path;
 mod cubic;
 mod window;
 mod controller;

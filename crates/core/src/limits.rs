@@ -93,7 +93,8 @@ pub struct Timeouts {
     /// From a visitor's connection to the end of its PROXY header and TLS handshake; then it is closed.
     #[serde(with = "humantime_serde")]
     pub handshake: Duration,
-    /// From the first byte of a request to the end of its head; then 408 or a closed connection.
+    /// How long a visitor's head may take, from its connection or the end of the request before; then the connection is
+    /// closed.
     #[serde(with = "humantime_serde")]
     pub request_head: Duration,
     /// How long nothing of a request's body may come; then 408.

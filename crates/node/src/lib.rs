@@ -15,7 +15,8 @@
 //!
 //! ```text
 //!  asking node                                          answering node
-//!  1 ingress/listener   accept, hyper                   5 session          accept_bi → task in the link's JoinSet
+//!  1 ingress/listener   accept                          5 session          accept_bi → task in the link's JoinSet
+//!    ingress/connection PROXY header, TLS, hyper
 //!  2 ingress/service    clean head, match rule, pick    6 exchange answer  read and check the head
 //!  3 exchange ask       open stream, head + first       7 egress/service   match rule → upstream
 //!                       bytes in one write, upload      8 egress/upstream  pooled hyper connection → response

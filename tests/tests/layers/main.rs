@@ -12,7 +12,7 @@ use std::{
 use list::{Layers, declared};
 use paths::modules_used;
 
-const CRATES: [&str; 3] = ["core", "node", "cli"];
+const CRATES: [&str; 4] = ["core", "congestion", "node", "cli"];
 
 /// What decides does no I/O, has no clock and draws no random numbers.
 const FORBIDDEN_IN_CORE: [&str; 5] = ["tokio", "quinn", "hyper", "rustls", "fastrand"];

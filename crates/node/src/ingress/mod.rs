@@ -1,4 +1,7 @@
 //! In from a visitor.
+//!
+//! [`listener`] accepts, [`connection`] finds out what a connection is (PROXY header, TLS, version of HTTP), [`service`]
+//! answers a request; [`visitors`], [`patience`], [`stall`] and [`activity`] bound what a visitor may cost.
 
 pub mod activity;
 pub mod connection;

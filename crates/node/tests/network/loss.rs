@@ -1,4 +1,4 @@
-//! Small requests on a path that loses packets: DESIGN's first reason to exist.
+//! Small requests on a path that loses packets: adit's first reason to exist.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ fn a_link_and_cubic_leave_each_other_room() {
     for path in paths {
         let (ours, cubic) = rates(path, Congestion::Cubic);
         println!("{path}: {ours:.1} Mbit/s beside {cubic:.1}");
-        // Half and twice the fair part.
+        // Half of its part, and half more.
         assert!((25.0..=75.0).contains(&ours), "{path}: {ours:.1} Mbit/s beside {cubic:.1}");
     }
 }
