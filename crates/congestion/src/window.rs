@@ -16,7 +16,7 @@ const PACKETS_START: u64 = 32;
 /// Packets that are always allowed, so that acknowledgements keep coming.
 const PACKETS_MIN: f64 = 4.0;
 
-/// A full round of so many has the queue emptied.
+/// A full round of so many, a power of two, has the queue emptied.
 const DRAIN_EVERY: u32 = 8;
 
 /// What a link that competes keeps in flight at least: so many times what the path holds of its own.
@@ -215,7 +215,7 @@ impl Window {
         match &mut self.phase {
             Phase::Grow(grow) => grow.is_over = true,
             // The next round is one that empties the queue.
-            Phase::Cruise(cruise) => cruise.round = 0,
+            Phase::Cruise(cruise) => cruise.round |= DRAIN_EVERY - 1,
             Phase::Test(_) => {}
             Phase::Compete(compete) if compete.was_cut => {}
             Phase::Compete(compete) => self.bytes = compete.cut(now, self.mtu, 0),
@@ -234,7 +234,10 @@ impl Window {
         let rate_before = self.path.rate();
         self.path.learn(now, round, self.is_crowded());
         if !round.filled {
-            self.keep_ready();
+            // A test goes on when there is something to send again.
+            if !matches!(self.phase, Phase::Test(_)) {
+                self.keep_ready();
+            }
             return;
         }
         // `Grow` stands in for the phase that decides.
@@ -318,7 +321,7 @@ impl Window {
             return;
         }
         let is_crowded = queued > self.queue_own() + QUEUE_FOREIGN;
-        cruise.rounds_crowded = if is_crowded { cruise.rounds_crowded + 1 } else { 0 };
+        cruise.rounds_crowded = if is_crowded { cruise.rounds_crowded.saturating_add(1) } else { 0 };
         let is_doubtful = cruise.rounds_crowded >= 2 || cruise.yields(rate) || self.path.base_unseen() > BASE_EVERY;
         if is_doubtful && cruise.may_test() {
             self.begin_test(round, Before::Cruised(cruise));

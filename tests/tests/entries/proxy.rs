@@ -67,10 +67,14 @@ async fn a_trusted_proxy_says_who_the_visitor_is(direction: Direction) {
 async fn a_visitor_behind_a_proxy_is_not_believed_as_the_proxy_is(direction: Direction) {
     let upstream = Upstream::echo();
     let tunnel = Tunnel::to(upstream.http()).trusting("127.0.0.0/8").proxied().start(direction).await;
-    // A proxy that speaks for itself is believed, one that passes a stranger on is not.
-    for (source, seen) in [("192.0.2.1:5", "192.0.2.1"), ("", "192.0.2.66, 127.0.0.1")] {
+    // A proxy that speaks for itself is believed, one that passes a stranger on is not, and says it whom or not.
+    for (version, source, seen) in [
+        (Version::V2, "192.0.2.1:5", "192.0.2.1"),
+        (Version::V2, "", "192.0.2.66, 127.0.0.1"),
+        (Version::V1, "", "127.0.0.1"),
+    ] {
         let mut visitor = Raw::connect(tunnel.entry()).await;
-        visitor.send([&header(Version::V2, source)[..], REQUEST.as_bytes()].concat()).await;
+        visitor.send([&header(version, source)[..], REQUEST.as_bytes()].concat()).await;
         assert!(visitor.rest().await.starts_with("HTTP/1.1 200 "));
         assert_eq!(upstream.saw().last().values("x-forwarded-for"), [seen]);
     }

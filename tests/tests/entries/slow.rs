@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use adit_core::limits::Limits;
 use adit_tests::{
-    Direction, Tunnel, Upstream,
+    Direction, Http, Tunnel, Upstream,
     body::{by_hand, empty, full, noise},
     both_directions, eventually,
-    upstream::response,
+    upstream::{self, Connection, response},
     visitor::{
         frames::{Frames, get, kind},
         raw::{self, Raw},
+        websocket,
     },
     within,
 };
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 both_directions!(
     a_body_that_does_not_go_on_is_408,
@@ -25,6 +27,8 @@ both_directions!(
     a_trusted_proxy_has_as_many_connections_as_it_likes,
     an_http_2_connection_without_requests_is_closed,
     an_http_2_connection_with_a_request_is_not_idle,
+    an_http_2_connection_that_carries_a_websocket_is_not_idle,
+    a_connection_that_was_switched_still_counts,
 );
 
 async fn a_body_that_does_not_go_on_is_408(direction: Direction) {
@@ -117,4 +121,36 @@ async fn an_http_2_connection_with_a_request_is_not_idle(direction: Direction) {
     other.hung_up().await;
     call.answer_with(response(200, &[], full("late")));
     assert_eq!(pending.whole().await.text(), "late");
+}
+
+async fn parrot(mut connection: Connection) {
+    let mut buffer = [0; 64];
+    while let Ok(length @ 1..) = connection.read(&mut buffer).await {
+        connection.write_all(&buffer[..length]).await.unwrap();
+    }
+}
+
+async fn an_http_2_connection_that_carries_a_websocket_is_not_idle(direction: Direction) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.visitor_idle = Duration::from_millis(20));
+    let tunnel = setup.start(direction).await;
+    let asked = websocket::ask(tunnel.entry(), Http::Http2, "/", &[]).await;
+    let mut visitor = asked.switched(Http::Http2).await;
+    // Others have come, been idle, told so and gone while this one is silent.
+    for _ in 0..3 {
+        tunnel.http2().await.hung_up().await;
+    }
+    visitor.send("still here").await;
+    visitor.expect("still here").await;
+}
+
+async fn a_connection_that_was_switched_still_counts(direction: Direction) {
+    let upstream = Upstream::switching(upstream::echo, parrot);
+    let limits = Limits { connections_per_address_max: 1, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    let asked = websocket::ask(tunnel.entry(), Http::Http1, "/", &[]).await;
+    let visitor = asked.switched(Http::Http1).await;
+    assert!(!is_served(&mut Raw::connect(tunnel.entry()).await).await);
+    drop(visitor);
+    within("its place to be free", async { while !is_served(&mut Raw::connect(tunnel.entry()).await).await {} }).await;
 }

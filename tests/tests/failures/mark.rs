@@ -112,8 +112,11 @@ async fn a_refusal_names_the_request_and_nothing_inside(direction: Direction) {
 
 async fn a_refused_head_request_has_no_body(direction: Direction) {
     let tunnel = Tunnel::with(EgressSettings::default()).start(direction).await;
-    let mut visitor = tunnel.http1().await;
-    let answer = visitor.ask(visitor.request("HEAD", "/").body(empty())).await;
-    assert_eq!((answer.failure(), answer.body.len()), ((404, "no-route"), 0));
-    assert_eq!(visitor.get("/").await.failure(), (404, "no-route"), "the connection goes on");
+    for mut visitor in [tunnel.http1().await, tunnel.http2().await] {
+        let answer = visitor.ask(visitor.request("HEAD", "/").body(empty())).await;
+        let length = visitor.get("/").await.body.len();
+        assert_eq!((answer.failure(), answer.body.len()), ((404, "no-route"), 0));
+        assert_eq!(answer.values("content-length"), [length.to_string()]);
+        assert_eq!(visitor.get("/").await.failure(), (404, "no-route"), "the connection goes on");
+    }
 }

@@ -3,7 +3,7 @@
 use adit_core::{
     failure::Failure,
     limits::Limits,
-    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead, Scheme},
+    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead, Scheme, Upgrade},
 };
 use adit_tests::{
     Upstream,
@@ -23,10 +23,12 @@ async fn a_request_whose_length_disagrees_with_its_body_reaches_no_upstream() {
     let (trust, upstream) = (Trust::default(), Upstream::echo());
     let server = server(&trust, &upstream).await;
     let peer = Peer::join(server.tunnel, &trust).await;
-    for (body, data, length) in [
-        (BodyKind::None, b"".as_slice(), "312"),
-        (BodyKind::Length(3), b"\x02\x00\x03abc\x01\x01", "2"),
-        (BodyKind::Stream, b"\x02\x00\x03abc\x01\x01", "2"),
+    for (body, data, length, upgrade) in [
+        (BodyKind::None, b"".as_slice(), "312", None),
+        (BodyKind::Length(3), b"\x02\x00\x03abc\x01\x01", "2", None),
+        (BodyKind::Stream, b"\x02\x00\x03abc\x01\x01", "2", None),
+        // What is switched has no body, whatever its length says.
+        (BodyKind::Length(3), b"\x02\x00\x03abc\x01\x01", "3", Some(Upgrade::WebSocket)),
     ] {
         let head = RequestHead {
             method: Method::POST,
@@ -36,7 +38,7 @@ async fn a_request_whose_length_disagrees_with_its_body_reaches_no_upstream() {
             version: Version::HTTP_11,
             headers: fields(&[("content-length", length)]),
             body,
-            upgrade: None,
+            upgrade,
             visitor: ([127, 0, 0, 1], 1).into(),
             remaining_ms: 2_000,
         };

@@ -115,6 +115,10 @@ pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
     if (head.method == Method::CONNECT) != (head.upgrade == Some(Upgrade::Connect)) {
         return Err(Failure::Protocol);
     }
+    // What asks for a switch has no body: a length beside it would be the start of the next request.
+    if head.upgrade.is_some() && head.body != BodyKind::None {
+        return Err(Failure::Protocol);
+    }
     check_length(&head.headers, head.body)
 }
 

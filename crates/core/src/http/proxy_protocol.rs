@@ -19,14 +19,19 @@ const V1_BYTES_MAX: usize = 107;
 /// What a header of version 2 begins with: no version of HTTP or TLS begins so.
 const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// The command of a proxy that speaks for itself.
+const V2_LOCAL: u8 = 0x20;
+
 /// Signature, command, family and length.
 const V2_FIXED_BYTES: usize = 16;
 
 /// A header that has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// Who connected to the proxy. `None` where the proxy speaks for itself, as in a check, or does not know.
+    /// Who connected to the proxy. `None` where the proxy speaks for itself, or does not know.
     pub source: Option<SocketAddr>,
+    /// Whether the proxy speaks for itself, as in a check. Version 1 cannot say so.
+    pub is_local: bool,
     /// How long it is, in bytes.
     pub length: usize,
 }
@@ -67,7 +72,7 @@ fn parse_v1(read: &[u8]) -> Result<Option<Header>, BadHeader> {
     let mut words = line.split(' ').skip(1);
     let family = words.next();
     if family == Some("UNKNOWN") {
-        return Ok(Some(Header { source: None, length: end + 1 }));
+        return Ok(Some(Header { source: None, is_local: false, length: end + 1 }));
     }
     let words: Vec<&str> = words.collect();
     let [source, destination, source_port, destination_port] = words[..] else { return Err(BadHeader::Malformed) };
@@ -77,7 +82,8 @@ fn parse_v1(read: &[u8]) -> Result<Option<Header>, BadHeader> {
         Some(_) | None => return Err(BadHeader::Malformed),
     };
     port(destination_port)?;
-    Ok(Some(Header { source: Some((source, port(source_port)?).into()), length: end + 1 }))
+    let source = Some((source, port(source_port)?).into());
+    Ok(Some(Header { source, is_local: false, length: end + 1 }))
 }
 
 fn address<T: std::str::FromStr + Into<IpAddr>>(text: &str) -> Result<IpAddr, BadHeader> {
@@ -101,8 +107,8 @@ fn parse_v2(read: &[u8]) -> Result<Option<Header>, BadHeader> {
     }
     let Some(addresses) = read.get(V2_FIXED_BYTES..length) else { return Ok(None) };
     let source = match (command, family) {
-        // LOCAL: whatever stands there is to be ignored.
-        (0x20, _) => None,
+        // Whatever stands there is to be ignored.
+        (V2_LOCAL, _) => None,
         (0x21, 0x11) => Some(v2_source::<4, 12>(addresses)?),
         (0x21, 0x21) => Some(v2_source::<16, 36>(addresses)?),
         // UNSPEC, and sockets of UNIX.
@@ -110,7 +116,7 @@ fn parse_v2(read: &[u8]) -> Result<Option<Header>, BadHeader> {
         // Datagrams do not come over TCP.
         (_, _) => return Err(BadHeader::Malformed),
     };
-    Ok(Some(Header { source, length }))
+    Ok(Some(Header { source, is_local: command == V2_LOCAL, length }))
 }
 
 /// Source and destination, then their ports; what comes after them is for others.
@@ -143,7 +149,7 @@ fn encode_v1(pair: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
 fn encode_v2(pair: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
     let mut header = V2_SIGNATURE.to_vec();
     let (command, addresses) = match pair {
-        None => ([0x20, 0x00], Vec::new()),
+        None => ([V2_LOCAL, 0x00], Vec::new()),
         Some((SocketAddr::V4(source), SocketAddr::V4(destination))) => {
             ([0x21, 0x11], [source.ip().octets(), destination.ip().octets()].concat())
         }
@@ -197,7 +203,7 @@ mod tests {
             ("PROXY UNKNOWN\r\n", None),
             ("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", None),
         ] {
-            let expected = Header { source: source.map(at), length: line.len() };
+            let expected = Header { source: source.map(at), is_local: false, length: line.len() };
             assert_eq!(parse(format!("{line}GET / HTTP/1.1\r\n").as_bytes()), Ok(Some(expected)), "{line:?}");
         }
     }
@@ -216,7 +222,8 @@ mod tests {
             (v2(0x21, 0x00, &[]), None),
             (v2(0x21, 0x31, &[0; 216]), None),
         ] {
-            let expected = Header { source: source.map(at), length: bytes.len() };
+            let is_local = bytes[12] == V2_LOCAL;
+            let expected = Header { source: source.map(at), is_local, length: bytes.len() };
             assert_eq!(parse(&[&bytes[..], b"GET"].concat()), Ok(Some(expected)), "{bytes:?}");
         }
     }
@@ -267,6 +274,7 @@ mod tests {
             let canonical = |address: SocketAddr| (address.ip().to_canonical(), address.port());
             let read = parse(&bytes).unwrap().unwrap();
             proptest::prop_assert_eq!(read.source.map(canonical), source.map(canonical));
+            proptest::prop_assert_eq!(read.is_local, second && !known);
             proptest::prop_assert_eq!(read.length, bytes.len());
             for end in 0..bytes.len() {
                 proptest::prop_assert_eq!(parse(&bytes[..end]), Ok(None), "{} of {}", end, bytes.len());

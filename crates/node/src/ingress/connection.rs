@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     activity::{Activity, Lasting},
     entries::Terms,
-    proxy_protocol,
+    proxy_protocol::{self, Source},
     rewound::Rewound,
+    seat::Seat,
     service::{Ingress, VisitorBody},
     stall::Impatient,
     tls::ALPN_HTTP2,
@@ -52,26 +54,29 @@ const H2_STREAMS_MAX: u32 = 256;
 /// How much is read to see what a connection is: the head of most requests.
 const FIRST_READ_BYTES: usize = 1024;
 
-/// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over.
+/// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over. It has its
+/// `place` among all connections as long as it, or what it is switched to, lasts.
 pub async fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
     terms: Arc<Terms>,
     ingress: Arc<Ingress>,
     drain: CancellationToken,
+    place: OwnedSemaphorePermit,
 ) {
     // A connection that shows nothing of a request is not in flight.
     let opened = tokio::select! {
         opened = open(tcp, peer, &terms, &ingress) => opened,
         () = drain.cancelled() => return,
     };
-    let Opened { visitor, version, io, _admitted } = match opened {
+    let Opened { visitor, version, io, admitted } = match opened {
         Ok(opened) => opened,
         Err(error) => return tracing::debug!(%peer, %error, "no request came"),
     };
+    let Source { address: visitor, is_known } = visitor;
     // What a header of the visitor says is no word of the proxy that the visitor came through.
-    let entry = Entry { visitor, scheme: terms.scheme(), trusted: terms.trusts(visitor.ip()) };
-    let http = Http { entry, ingress, drain };
+    let entry = Entry { visitor, scheme: terms.scheme(), trusted: is_known && terms.trusts(visitor.ip()) };
+    let http = Http { entry, ingress, drain, seat: Seat::new(place, admitted) };
     let served = match io {
         OpenedIo::Plain(io) => http.serve(version, io).await,
         OpenedIo::Tls(io) => http.serve(version, *io).await,
@@ -89,11 +94,11 @@ enum Version {
 
 /// A connection on which a visitor has begun to speak HTTP.
 struct Opened {
-    visitor: SocketAddr,
+    visitor: Source,
     version: Version,
     io: OpenedIo,
-    /// Counts while the connection lasts; not for a trusted proxy, which stands for many.
-    _admitted: Option<Admitted>,
+    /// None for a trusted proxy, which stands for many.
+    admitted: Option<Admitted>,
 }
 
 enum OpenedIo {
@@ -108,17 +113,18 @@ async fn open(tcp: TcpStream, peer: SocketAddr, terms: &Terms, ingress: &Ingress
     let timeouts = ingress.timeouts();
     let mut tcp = Impatient::new(tcp, timeouts.write_idle);
     let until = Instant::now() + timeouts.handshake;
-    let (mut visitor, mut ahead) = (peer, BytesMut::new());
+    let (mut visitor, mut ahead) = (Source { address: peer, is_known: true }, BytesMut::new());
     if terms.proxy_protocol() {
         if !terms.trusts(peer.ip()) {
             return Err(io::Error::other("it is none of the trusted proxies"));
         }
         (visitor, ahead) = by(until, proxy_protocol::read(&mut tcp, peer)).await?;
     }
-    let _admitted = if terms.trusts(visitor.ip()) { None } else { Some(admit(visitor, ingress)?) };
+    let address = visitor.address;
+    let admitted = if terms.trusts(address.ip()) { None } else { Some(admit(address, ingress)?) };
     let Some(tls) = terms.tls() else {
         let version = by(Instant::now() + timeouts.request_head, version(&mut tcp, &mut ahead)).await?;
-        return Ok(Opened { visitor, version, io: OpenedIo::Plain(Rewound::new(ahead.freeze(), tcp)), _admitted });
+        return Ok(Opened { visitor, version, io: OpenedIo::Plain(Rewound::new(ahead.freeze(), tcp)), admitted });
     };
     // Boxed: it would make the future of every plain connection many times as large.
     let mut tls = by(until, Box::pin(tls.accept(Rewound::new(ahead.freeze(), tcp)))).await?;
@@ -128,7 +134,7 @@ async fn open(tcp: TcpStream, peer: SocketAddr, terms: &Terms, ingress: &Ingress
     // RFC 9113 §3.2: over TLS it is the negotiation that decides.
     let negotiated = tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
     let version = if negotiated { Version::Http2 } else { Version::Http1 };
-    Ok(Opened { visitor, version, io: OpenedIo::Tls(Box::new(Rewound::new(ahead.freeze(), tls))), _admitted })
+    Ok(Opened { visitor, version, io: OpenedIo::Tls(Box::new(Rewound::new(ahead.freeze(), tls))), admitted })
 }
 
 fn admit(visitor: SocketAddr, ingress: &Ingress) -> io::Result<Admitted> {
@@ -161,6 +167,7 @@ struct Http {
     entry: Entry,
     ingress: Arc<Ingress>,
     drain: CancellationToken,
+    seat: Seat,
 }
 
 impl Http {
@@ -237,7 +244,8 @@ impl Http {
         activity: &Activity,
     ) -> impl Service<Request<Incoming>, Response = Response<Lasting<VisitorBody>>, Error = Infallible, Future: Send> + use<>
     {
-        let (service, activity) = (self.service(), activity.clone());
+        let (service, activity) =
+            (self.service_of(self.seat.clone().with_activity(activity.clone())), activity.clone());
         service_fn(move |request| {
             let (answered, in_flight) = (service.call(request), activity.enter());
             async move { Ok(answered.await?.map(|body| in_flight.with(body))) }
@@ -248,10 +256,18 @@ impl Http {
         &self,
     ) -> impl Service<Request<Incoming>, Response = Response<VisitorBody>, Error = Infallible, Future: Send> + use<>
     {
+        self.service_of(self.seat.clone())
+    }
+
+    fn service_of(
+        &self,
+        seat: Seat,
+    ) -> impl Service<Request<Incoming>, Response = Response<VisitorBody>, Error = Infallible, Future: Send> + use<>
+    {
         let (ingress, entry) = (Arc::clone(&self.ingress), self.entry);
         service_fn(move |request| {
-            let ingress = Arc::clone(&ingress);
-            async move { Ok(ingress.call(request, entry).await) }
+            let (ingress, seat) = (Arc::clone(&ingress), seat.clone());
+            async move { Ok(ingress.call(request, entry, &seat).await) }
         })
     }
 }

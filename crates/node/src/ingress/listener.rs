@@ -74,12 +74,8 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, visitor, place)) => {
-                    let served =
-                        connection::serve(tcp, visitor, terms.load_full(), Arc::clone(&ingress), drain.clone());
-                    connections.spawn(async move {
-                        served.await;
-                        drop(place);
-                    });
+                    let (ingress, drain) = (Arc::clone(&ingress), drain.clone());
+                    connections.spawn(connection::serve(tcp, visitor, terms.load_full(), ingress, drain, place));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");

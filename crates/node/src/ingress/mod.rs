@@ -14,6 +14,7 @@ pub mod refusal;
 pub mod replay;
 pub mod rewound;
 pub mod switch;
+pub mod seat;
 pub mod service;
 pub mod stall;
 pub mod tls;

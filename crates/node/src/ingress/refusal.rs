@@ -2,7 +2,7 @@
 
 use adit_core::{failure::Failure, http::headers::ADIT_ERROR};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
 /// How long a visitor should wait before it tries again after 503, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -13,13 +13,19 @@ pub struct Asked {
     version: Version,
     accept: Option<HeaderValue>,
     is_grpc: bool,
+    is_head: bool,
 }
 
 impl Asked {
     /// Looks at a request.
     pub fn of<B>(request: &Request<B>) -> Self {
         let (version, headers) = (request.version(), request.headers());
-        Self { version, accept: headers.get(header::ACCEPT).cloned(), is_grpc: is_grpc(headers) }
+        Self {
+            version,
+            accept: headers.get(header::ACCEPT).cloned(),
+            is_grpc: is_grpc(headers),
+            is_head: request.method() == Method::HEAD,
+        }
     }
 
     /// Returns the version of HTTP that the visitor speaks.
@@ -45,6 +51,11 @@ pub fn response(failure: Failure, asked: &Asked, request_id: Option<&HeaderValue
     }
     if closes && asked.version <= Version::HTTP_11 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if asked.is_head && asked.version == Version::HTTP_2 {
+        // RFC 9110 §9.3.2: over HTTP/2 hyper sends what it is given.
+        let length = std::mem::take(response.body_mut()).len();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }

@@ -31,6 +31,7 @@ use super::{
     patience::Patient,
     refusal,
     replay::Replay,
+    seat::Seat,
     switch,
     visitors::{Admitted, Visitors},
 };
@@ -130,10 +131,11 @@ impl Ingress {
         rules.routes.rules().iter().map(rule).collect()
     }
 
-    /// Answers one request: with what comes back over the link, or with a refusal.
+    /// Answers one request: with what comes back over the link, or with a refusal. Switched to another protocol, its
+    /// connection keeps its seat.
     ///
     /// Dropped early, it cancels the exchange.
-    pub async fn call(&self, mut request: Request<Incoming>, entry: Entry) -> Response<VisitorBody> {
+    pub async fn call(&self, mut request: Request<Incoming>, entry: Entry, seat: &Seat) -> Response<VisitorBody> {
         let mut record = self.recorder.begin();
         let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
@@ -169,7 +171,8 @@ impl Ingress {
                         return refuse(failure, &asked, request_id, false, record);
                     }
                     if let Some((raw, permit)) = response.body_mut().take_raw() {
-                        self.switched.start(connection, raw, permit, rules.timeouts.switched_idle);
+                        let kept = (permit, seat.keep());
+                        self.switched.start(connection, raw, kept, rules.timeouts.switched_idle);
                     }
                 }
                 if asked.version() <= Version::HTTP_11 && response.body().left_upload_unasked() {
