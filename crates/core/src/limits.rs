@@ -103,7 +103,8 @@ pub struct Timeouts {
     /// How long a visitor may take nothing of what is written to it; then its connection is closed.
     #[serde(with = "humantime_serde")]
     pub write_idle: Duration,
-    /// How long a visitor's HTTP/2 connection may be without a request; then it is closed.
+    /// How long a visitor's HTTP/2 connection may be without a request; then it is told so, and closed. It takes up to
+    /// three times as long.
     #[serde(with = "humantime_serde")]
     pub visitor_idle: Duration,
     /// To a connection to an upstream, TLS included.

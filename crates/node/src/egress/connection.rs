@@ -36,7 +36,7 @@ use super::{
 };
 use crate::settings::{Protocol, ServerUrl};
 
-/// How much an upload over HTTP/2 may be ahead of its reader: hyper's 64 KiB and 1 MiB would slow down a fast
+/// How much of a response over HTTP/2 may be ahead of its reader: hyper's 64 KiB and 1 MiB would slow down a fast
 /// download.
 const H2_STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
@@ -44,6 +44,7 @@ const H2_CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
 /// How much of a response over HTTP/1.1 is read ahead, and the longest head: hyper's 400 KiB for each connection would
 /// be most of what a node holds while many visitors read slowly.
 const READ_AHEAD_BYTES_MAX: usize = 128 * 1024;
+
 /// The largest response head that is read, in fields and, as HTTP/2 counts, in bytes. What crosses is bounded by the
 /// node's limits; hyper's own 100 fields and 16 KiB would be less than those.
 const HEAD_FIELDS_MAX: usize = 256;
@@ -52,9 +53,10 @@ const H2_HEAD_BYTES_MAX: u32 = 256 * 1024;
 /// How often an HTTP/2 connection with requests on it is pinged, and how long the answer may take.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// How long a server may refuse an upload over HTTP/2 before its body is asked for: hyper keeps the 100 that says so
-/// to itself.
+/// How long a server may refuse an upload over HTTP/2 before its body is sent: hyper keeps the 100 that asks for it to
+/// itself.
 const H2_CONTINUE_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// How many streams may be opened before the server has said how many: a number that no server says, because hyper
 /// tells what the server's settings are and not that they have come.
 const H2_STREAMS_UNTIL_SETTINGS: usize = 97;
