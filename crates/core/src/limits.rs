@@ -100,7 +100,8 @@ pub struct Timeouts {
     /// How long nothing of a request's body may come; then 408.
     #[serde(with = "humantime_serde")]
     pub body_idle: Duration,
-    /// How long a visitor may take nothing of what is written to it; then its connection is closed.
+    /// How long a visitor may take nothing of what is written to it; then its connection is closed, or over HTTP/2, where
+    /// only a stream is not taken, that stream ends.
     #[serde(with = "humantime_serde")]
     pub write_idle: Duration,
     /// How long a visitor's HTTP/2 connection may be without a request; then it is told so, and closed. It takes up to

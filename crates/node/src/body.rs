@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::{
     access::Tally,
     stream::{RecvStream, SendStream, StreamError},
-    unread::{Held, Unread, Who},
+    unread::{Held, Kept, Unread, Who},
 };
 
 /// A body as it comes off a stream, chunk by chunk and without a copy.
@@ -81,8 +81,13 @@ impl RecvBody {
 
     /// Has its reader stopped when it is too slow.
     pub fn watch(&mut self, unread: &Unread, who: Who) {
+        self.watch_with(unread, who, || None);
+    }
+
+    /// [`RecvBody::watch`], and `kept` let go with the stream. A body that is over asks for neither.
+    pub fn watch_with(&mut self, unread: &Unread, who: Who, kept: impl FnOnce() -> Kept) {
         if self.state != RecvState::Ended {
-            self.stream = self.stream.take().map(|stream| stream.watched(unread, who, self.remaining));
+            self.stream = self.stream.take().map(|stream| stream.watched(unread, who, self.remaining, kept));
         }
     }
 

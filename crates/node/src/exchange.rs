@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -53,6 +53,8 @@ pub struct AnswerBody {
     body: RecvBody,
     /// The rest of the request body, where the response came before its end.
     upload: Option<Upload>,
+    /// Whether nobody has asked for it.
+    unasked: bool,
     /// The stream, where the answerer has agreed to switch protocols.
     raw: Option<Raw>,
     permit: Option<ExchangePermit>,
@@ -81,14 +83,16 @@ impl Upload {
 }
 
 impl AnswerBody {
-    /// Has its reader stopped when it is too slow.
+    /// Has its reader stopped when it is too slow: the exchange is over then, whoever owns this.
     pub fn watch(&mut self, unread: &Unread, who: Who) {
-        self.body.watch(unread, who);
+        let Self { body, upload, permit, .. } = self;
+        // Both halves of the stream and the permit: one alone would still keep others from asking.
+        body.watch_with(unread, who, || Some(Box::new((upload.take(), permit.take()))));
     }
 
     /// Returns whether the body of the request was never asked for, because it was answered without it.
     pub fn left_upload_unasked(&self) -> bool {
-        matches!(self.upload, Some(Upload::Unasked(_)))
+        self.unasked
     }
 
     /// Takes the stream of an exchange that was answered with 101, and what counts it as in flight.
@@ -103,11 +107,7 @@ impl Body for AnswerBody {
     type Error = StreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() {
-            self.upload = None;
-        }
-        Poll::Ready(frame)
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -403,7 +403,8 @@ fn answer_from(
     upload: Option<Upload>,
     permit: ExchangePermit,
 ) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody { body, upload, raw: None, permit: Some(permit) });
+    let unasked = matches!(upload, Some(Upload::Unasked(_)));
+    let mut response = Response::new(AnswerBody { body, upload, unasked, raw: None, permit: Some(permit) });
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     let said = head.reason.and_then(|reason| ReasonPhrase::try_from(reason).ok());

@@ -5,6 +5,7 @@
 //! stopped, and then the next.
 
 use std::{
+    any::Any,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -49,7 +50,7 @@ struct Readers {
 /// Who reads a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// A visitor: stopped as well when it takes nothing for `timeouts.write_idle`.
+    /// A visitor: stopped as well when it takes nothing for `timeouts.write_idle`, and what its exchange holds with it.
     Visitor,
     /// An upstream.
     Upstream,
@@ -65,13 +66,25 @@ struct Blocked {
 #[derive(Debug)]
 struct Reader {
     who: Who,
-    stream: Mutex<Option<RecvStream>>,
+    /// Gone once it was stopped.
+    open: Mutex<Option<Open>>,
     /// When it last took something and did not ask for more, in ms since the node started; [`WAITING`] while it
     /// waits for more, and so leaves nothing.
     took_at_ms: AtomicU64,
     /// Bytes still to come; [`UNKNOWN`] where nobody knows.
     left: AtomicU64,
 }
+
+/// What a reader that is stopped lets go, though its owner may sleep on: over HTTP/2 nobody asks for more of a body
+/// before the visitor has taken what there is.
+#[derive(Debug)]
+struct Open {
+    stream: RecvStream,
+    kept: Kept,
+}
+
+/// What lives as long as a stream is read.
+pub type Kept = Option<Box<dyn Any + Send>>;
 
 const WAITING: u64 = u64::MAX;
 const UNKNOWN: u64 = u64::MAX;
@@ -181,16 +194,18 @@ impl Reader {
     }
 
     fn stop(&self) {
-        if let Some(stream) = self.lock().take() {
+        let open = self.lock().take();
+        if let Some(Open { stream, kept }) = open {
             stream.stop(Failure::SlowReader);
+            drop(kept);
         }
-        // Whoever owns it may sleep on; it holds nothing any more.
+        // Whoever owns it may sleep on; the stream and what was kept with it are free.
         self.took_at_ms.store(WAITING, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<RecvStream>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         // What a panic left behind is still a stream.
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,15 +227,15 @@ pub struct Watched {
 }
 
 impl Held {
-    /// Has a stream looked after, of which this much is to come where that is known.
-    pub fn watched(self, unread: &Unread, who: Who, left: Option<u64>) -> Self {
+    /// Has a stream looked after, of which this much is to come where that is known, and `kept` with it.
+    pub fn watched(self, unread: &Unread, who: Who, left: Option<u64>, kept: impl FnOnce() -> Kept) -> Self {
         let stream = match self {
             Self::Own(stream) => stream,
             Self::Watched(_) => return self,
         };
         let reader = Arc::new(Reader {
             who,
-            stream: Mutex::new(Some(stream)),
+            open: Mutex::new(Some(Open { stream, kept: kept() })),
             took_at_ms: AtomicU64::new(unread.now_ms()),
             left: AtomicU64::new(left.unwrap_or(UNKNOWN)),
         });
@@ -261,9 +276,9 @@ impl Held {
             Self::Own(stream) => return poll(stream),
             Self::Watched(watched) => watched,
         };
-        let mut stream = reader.lock();
-        let Some(stream) = stream.as_mut() else { return Poll::Ready(Err(StreamError::TooSlow)) };
-        let polled = poll(stream);
+        let mut open = reader.lock();
+        let Some(open) = open.as_mut() else { return Poll::Ready(Err(StreamError::TooSlow)) };
+        let polled = poll(&mut open.stream);
         let took_at_ms = if polled.is_ready() { unread.now_ms() } else { WAITING };
         reader.took_at_ms.store(took_at_ms, Ordering::Relaxed);
         polled
@@ -294,7 +309,7 @@ mod tests {
         for ago in taken_ms_ago {
             unread.enter(&Arc::new(Reader {
                 who: Who::Visitor,
-                stream: Mutex::new(None),
+                open: Mutex::new(None),
                 took_at_ms: AtomicU64::new(now_ms - ago),
                 left: AtomicU64::new(UNKNOWN),
             }));
@@ -319,7 +334,7 @@ mod tests {
         let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
         unread.enter(&Arc::new(Reader {
             who: Who::Upstream,
-            stream: Mutex::new(None),
+            open: Mutex::new(None),
             took_at_ms: AtomicU64::new(0),
             left: AtomicU64::new(UNKNOWN),
         }));
@@ -331,7 +346,7 @@ mod tests {
         let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
         let reader = Arc::new(Reader {
             who: Who::Visitor,
-            stream: Mutex::new(None),
+            open: Mutex::new(None),
             took_at_ms: AtomicU64::new(WAITING),
             left: AtomicU64::new(UNKNOWN),
         });
@@ -345,7 +360,7 @@ mod tests {
     fn a_reader_holds_no_more_than_is_to_come() {
         let reader = |left| Reader {
             who: Who::Upstream,
-            stream: Mutex::new(None),
+            open: Mutex::new(None),
             took_at_ms: AtomicU64::new(0),
             left: AtomicU64::new(left),
         };

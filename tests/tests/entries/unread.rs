@@ -9,7 +9,10 @@ use adit_tests::{
     both_directions,
     message::expect_cut,
     upstream::{Calls, response},
-    visitor::raw::Raw,
+    visitor::{
+        frames::{END_HEADERS, END_STREAM, Frames, GET, POST, frame, kind},
+        raw::Raw,
+    },
     within,
 };
 use tokio::task::JoinSet;
@@ -18,7 +21,16 @@ both_directions!(
     the_readers_that_are_blocked_for_longest_make_room,
     a_stream_that_is_not_read_ends_and_its_connection_goes_on,
     an_upstream_that_does_not_read_makes_room,
+    http_2_streams_without_a_window_make_room_for_others,
+    http_2_streams_without_a_window_make_room_whatever_was_not_uploaded,
 );
+
+/// How many exchanges a link has, where they are the question. More than the streams that it starts with, and fewer
+/// than a connection of a visitor has.
+const EXCHANGES: u32 = 100;
+
+/// The setting that is how much a visitor takes of a stream before it says that it takes more (RFC 9113 §6.5.2).
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 /// Asks for a body without an end. Returns what feeds it.
 async fn ask(tunnel: &Tunnel, calls: &mut Calls) -> (Raw, Chunks) {
@@ -91,4 +103,39 @@ async fn an_upstream_that_does_not_read_makes_room(direction: Direction) {
     let _call = calls.next().await;
     feed(&chunks).await;
     assert_eq!(pending.whole().await.failure(), (504, "slow-reader"));
+}
+
+async fn http_2_streams_without_a_window_make_room_for_others(direction: Direction) {
+    without_a_window(direction, END_HEADERS | END_STREAM, GET).await;
+}
+
+async fn http_2_streams_without_a_window_make_room_whatever_was_not_uploaded(direction: Direction) {
+    // It is answered without having been asked for its body.
+    let expects = [POST, b"\x00\x06expect\x0c100-continue"].concat();
+    without_a_window(direction, END_HEADERS, &expects).await;
+}
+
+/// Takes every exchange of a link with requests whose answers nobody takes, twice over.
+async fn without_a_window(direction: Direction, flags: u8, request: &[u8]) {
+    let upstream = Upstream::answering(async |_| response(404, &[], full("nothing here")));
+    let limits = Limits { exchanges_per_link_max: EXCHANGES, ..Limits::default() };
+    let setup = Tunnel::to(upstream.http()).limits(limits);
+    let setup = setup.timeouts(|timeouts| timeouts.write_idle = Duration::from_millis(500));
+    let tunnel = setup.start(direction).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut visitor = Frames::connect(tunnel.entry(), &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        for index in 0..EXCHANGES {
+            visitor.send(&frame(kind::HEADERS, flags, 2 * index + 1, request)).await;
+        }
+        let mut answers = 0;
+        while answers < EXCHANGES {
+            answers += u32::from(visitor.next().await.unwrap().kind == kind::HEADERS);
+        }
+        held.push(visitor);
+    }
+    assert_eq!(tunnel.http1().await.get("/").await.failure(), (404, ""));
+    for mut visitor in held {
+        assert!(visitor.settled().await, "a connection was closed");
+    }
 }
