@@ -90,7 +90,7 @@ impl Sending {
     }
 
     /// Waits for room for `chunk`, which takes it until the peer has acknowledged all of it. Cancel-safe.
-    async fn room_for(&self, chunk: Bytes) -> Bytes {
+    pub(crate) async fn room_for(&self, chunk: Bytes) -> Bytes {
         let bytes = u32::try_from(chunk.len().min(UNDER_WAY_BYTES_MIN)).unwrap_or(u32::MAX);
         match Arc::clone(&self.0).acquire_many_owned(bytes).await {
             Ok(room) => Bytes::from_owner(UnderWay { chunk, _room: room }),

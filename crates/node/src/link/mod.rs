@@ -131,7 +131,7 @@ impl Link {
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
             pulse: Pulse::default(),
-            sending: Sending::new(limits.exchanges_per_link_max),
+            sending: room_to_send(limits.exchanges_per_link_max),
             tail: Tail::default(),
             config_ack: ArcSwapOption::empty(),
         }))
@@ -243,9 +243,7 @@ impl Link {
     /// When the link is lost or closed; the error says why.
     pub async fn accept(&self, answering: usize) -> Result<(SendStream, RecvStream), quinn::ConnectionError> {
         let granted = self.0.granted.load(Ordering::Relaxed);
-        // quinn tells of new room only in steps of an eighth, and a client's control stream takes one as well: a
-        // quarter more lets the peer have as many as its permits say.
-        let most = self.0.exchanges_max.saturating_add(self.0.exchanges_max / 4 + 1);
+        let most = granted_max(self.0.exchanges_max);
         if answering >= usize::try_from(granted / 2).unwrap_or(usize::MAX) && granted < most {
             let more = granted.saturating_mul(2).min(most);
             self.0.granted.store(more, Ordering::Relaxed);
@@ -317,6 +315,18 @@ impl Link {
     }
 }
 
+/// Returns how many streams the peer may have open at once, when it may ask so many exchanges.
+fn granted_max(exchanges_max: u32) -> u32 {
+    // quinn tells of new room only in steps of an eighth, and a client's control stream takes one as well: a quarter
+    // more lets the peer have as many as its permits say.
+    exchanges_max.saturating_add(exchanges_max / 4 + 1)
+}
+
+/// Makes the room that the exchanges of a link share, those that are asked and those that are answered.
+fn room_to_send(exchanges_max: u32) -> Sending {
+    Sending::new(exchanges_max.saturating_add(granted_max(exchanges_max)))
+}
+
 impl Carrier for Link {
     fn health(&self) -> Health {
         if self.0.draining.load(Ordering::Acquire) || self.0.quic.close_reason().is_some() {
@@ -331,5 +341,25 @@ impl Carrier for Link {
     fn in_flight(&self) -> u32 {
         let free = u32::try_from(self.0.permits.available_permits()).unwrap_or(u32::MAX);
         self.0.exchanges_max.saturating_sub(free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_core::limits::CHUNK_BYTES_MAX;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_has_room_for_one_more_than_all_that_are_blocked_both_ways() {
+        let exchanges_max = 2_000;
+        let sending = room_to_send(exchanges_max);
+        let write = Bytes::from(vec![0; CHUNK_BYTES_MAX]);
+        let mut blocked = Vec::new();
+        for _ in 0..exchanges_max + granted_max(exchanges_max) + 1 {
+            let room = timeout(Duration::from_secs(60), sending.room_for(write.clone())).await;
+            blocked.push(room.unwrap());
+        }
     }
 }
