@@ -32,9 +32,9 @@ use crate::{
     access::{Record, Way},
     body::{self, Counted, Outbox, RecvBody, SendError},
     link::{ExchangePermit, Link},
-    stream::{Raw, RecvStream, SendStream, StreamError},
+    stream::{RecvStream, SendStream, StreamError},
     unread::{Unread, Who},
-    upgrade,
+    upgrade::{self, Raw},
 };
 
 /// How long an asker has to get its request head across, once its stream is open.
@@ -85,7 +85,8 @@ impl Upload {
 impl AnswerBody {
     /// Has its reader stopped when it is too slow: the exchange is over then, whoever owns this.
     pub fn watch(&mut self, unread: &Unread, who: Who) {
-        let Self { body, upload, permit, .. } = self;
+        let Self { body, upload, raw, permit, .. } = self;
+        *raw = raw.take().map(|raw| raw.watched(unread, who));
         // Both halves of the stream and the permit: one alone would still keep others from asking.
         body.watch_with(unread, who, || Some(Box::new((upload.take(), permit.take()))));
     }

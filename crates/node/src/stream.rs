@@ -6,7 +6,6 @@
 
 use std::{
     future::Future,
-    io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -19,10 +18,7 @@ use adit_core::{
 };
 use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::tail::Tail;
 
@@ -170,12 +166,24 @@ impl SendStream {
         written
     }
 
+    /// Writes some raw bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the peer stopped the stream or the link is lost.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, StreamError>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes));
+        self.wrote();
+        Poll::Ready(written.map_err(from_write))
+    }
+
     /// Tells the peer that the stream is complete. Does not wait until the peer has it all.
     pub fn finish(mut self) {
         self.end();
     }
 
-    fn end(&mut self) {
+    /// [`SendStream::finish`] for those who keep it.
+    pub fn end(&mut self) {
         // Fails only on a stream that the peer has stopped: then there is nothing to tell.
         let _ = self.inner.finish();
         self.finished = true;
@@ -263,13 +271,18 @@ impl RecvStream {
     ///
     /// When the stream ends or the link is lost.
     pub fn poll_data(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, StreamError>> {
+        self.poll_some(cx, max).map(|data| data?.ok_or(StreamError::Truncated))
+    }
+
+    /// [`RecvStream::poll_data`], or `None` at the end of the stream.
+    pub fn poll_some(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
         while self.buffer.is_empty() {
             if !ready!(self.poll_fill(cx))? {
-                return Poll::Ready(Err(StreamError::Truncated));
+                return Poll::Ready(Ok(None));
             }
         }
         let taken = self.buffer.len().min(max);
-        Poll::Ready(Ok(self.buffer.split_to(taken)))
+        Poll::Ready(Ok(Some(self.buffer.split_to(taken))))
     }
 
     /// Looks whether the stream has ended, after what it carries was complete.
@@ -334,53 +347,6 @@ impl RecvStream {
 impl Drop for RecvStream {
     fn drop(&mut self) {
         self.stop_with(Failure::Cancelled);
-    }
-}
-
-/// Both halves of a stream that carries raw bytes, as after a switch of protocols: each ends on its own.
-///
-/// Reading ends with the peer's half; [`AsyncWrite::poll_shutdown`] finishes ours. Dropped before both have ended,
-/// it resets what is left.
-#[derive(Debug)]
-pub struct Raw {
-    send: SendStream,
-    recv: RecvStream,
-}
-
-impl Raw {
-    /// Takes over a stream of which nothing but the heads have gone.
-    pub fn new(send: SendStream, recv: RecvStream) -> Self {
-        Self { send, recv }
-    }
-}
-
-impl AsyncRead for Raw {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        while self.recv.buffer.is_empty() {
-            if !ready!(self.recv.poll_fill(cx)).map_err(io::Error::other)? {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let length = self.recv.buffer.len().min(buf.remaining());
-        buf.put_slice(&self.recv.buffer.split_to(length));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Raw {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.send.inner).poll_write(cx, buf));
-        self.send.wrote();
-        Poll::Ready(written.map_err(|error| io::Error::other(from_write(error))))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.send.end();
-        Poll::Ready(Ok(()))
     }
 }
 

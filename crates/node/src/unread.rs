@@ -250,6 +250,13 @@ impl Held {
         }
     }
 
+    /// Takes note that nothing is to come, and that its reader will not ask.
+    pub fn ended(&self) {
+        if let Self::Watched(watched) = self {
+            watched.reader.took_at_ms.store(WAITING, Ordering::Relaxed);
+        }
+    }
+
     /// [`RecvStream::poll_frame`]
     pub fn poll_frame(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
         self.poll(|stream| stream.poll_frame(cx, limit))
@@ -258,6 +265,11 @@ impl Held {
     /// [`RecvStream::poll_data`]
     pub fn poll_data(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Bytes, StreamError>> {
         self.poll(|stream| stream.poll_data(cx, max))
+    }
+
+    /// [`RecvStream::poll_some`]
+    pub fn poll_some(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
+        self.poll(|stream| stream.poll_some(cx, max))
     }
 
     /// [`RecvStream::poll_end`]

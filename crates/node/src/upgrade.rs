@@ -21,7 +21,64 @@ use tokio::{
     time::sleep,
 };
 
-use crate::stream::Raw;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    stream::{RecvStream, SendStream, StreamError},
+    unread::{Held, Unread, Who},
+};
+
+/// Both halves of a stream that carries raw bytes: each ends on its own.
+///
+/// Reading ends with the peer's half; [`AsyncWrite::poll_shutdown`] finishes ours. Dropped before both have ended,
+/// it resets what is left.
+#[derive(Debug)]
+pub struct Raw {
+    send: SendStream,
+    recv: Held,
+    /// Cancelled when its reader was stopped.
+    too_slow: CancellationToken,
+}
+
+impl Raw {
+    /// Takes over a stream of which nothing but the heads have gone.
+    pub fn new(send: SendStream, recv: RecvStream) -> Self {
+        Self { send, recv: Held::Own(recv), too_slow: CancellationToken::new() }
+    }
+
+    /// Has its reader stopped when it is too slow.
+    #[must_use]
+    pub fn watched(mut self, unread: &Unread, who: Who) -> Self {
+        let stopped = || Some(Box::new(self.too_slow.clone().drop_guard()) as _);
+        self.recv = self.recv.watched(unread, who, None, stopped);
+        self
+    }
+}
+
+impl AsyncRead for Raw {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.recv.poll_some(cx, buf.remaining())).map_err(io::Error::other)? {
+            Some(data) => buf.put_slice(&data),
+            None => self.recv.ended(),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Raw {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.send.poll_write(cx, buf).map_err(io::Error::other)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.send.end();
+        Poll::Ready(Ok(()))
+    }
+}
 
 /// Waits for a connection to be switched, and goes on with it as raw bytes.
 pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw) {
@@ -54,12 +111,14 @@ async fn splice(
     copy_bidirectional(connection, &mut stream).await
 }
 
-/// [`splice`], until nothing has moved for `idle_timeout`: at the latest after twice as long.
+/// [`splice`], until the reader of the stream is stopped or nothing has moved for `idle_timeout`: at the latest after
+/// twice as long.
 async fn splice_until_idle(
     connection: impl AsyncRead + AsyncWrite + Unpin,
     stream: Raw,
     idle_timeout: Duration,
 ) -> io::Result<(u64, u64)> {
+    let too_slow = stream.too_slow.clone();
     let read = Arc::<AtomicU64>::default();
     let mut connection = Noted { inner: connection, read: Arc::clone(&read) };
     let mut splicing = pin!(splice(&mut connection, Noted { inner: stream, read: Arc::clone(&read) }));
@@ -68,6 +127,7 @@ async fn splice_until_idle(
         tokio::select! {
             biased;
             spliced = &mut splicing => return spliced,
+            () = too_slow.cancelled() => return Err(io::Error::other(StreamError::TooSlow)),
             () = sleep(idle_timeout) => {}
         }
         let moved = read.load(Ordering::Relaxed);

@@ -4,18 +4,23 @@ use std::time::Duration;
 
 use adit_core::limits::Limits;
 use adit_tests::{
-    Direction, Tunnel, Upstream,
+    Direction, Http, Tunnel, Upstream,
     body::{Chunks, by_hand, full, noise},
     both_directions,
     message::expect_cut,
-    upstream::{Calls, response},
+    upstream::{self, Calls, Connection, response},
     visitor::{
         frames::{END_HEADERS, END_STREAM, Frames, GET, POST, frame, kind},
         raw::Raw,
+        websocket::{self, WebSocket},
     },
     within,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+    task::JoinSet,
+};
 
 both_directions!(
     the_readers_that_are_blocked_for_longest_make_room,
@@ -23,6 +28,8 @@ both_directions!(
     an_upstream_that_does_not_read_makes_room,
     http_2_streams_without_a_window_make_room_for_others,
     http_2_streams_without_a_window_make_room_whatever_was_not_uploaded,
+    a_switched_connection_that_is_not_read_makes_room,
+    a_switched_connection_whose_other_side_has_ended_holds_nothing,
 );
 
 /// How many exchanges a link has, where they are the question. More than the streams that it starts with, and fewer
@@ -138,4 +145,58 @@ async fn without_a_window(direction: Direction, flags: u8, request: &[u8]) {
     for mut visitor in held {
         assert!(visitor.settled().await, "a connection was closed");
     }
+}
+
+/// Switches a connection, and says what the upstream shall do with it.
+async fn switch(tunnel: &Tunnel, version: Http, order: &[u8; 1]) -> WebSocket {
+    let mut visitor = websocket::ask(tunnel.entry(), version, "/chat", &[]).await.switched(version).await;
+    visitor.send(order).await;
+    visitor
+}
+
+/// Sends without an end to those that send a digit first, and tells which when nobody wants any more. Ends its side for
+/// others, and tells what they send.
+fn talkative() -> (Upstream, mpsc::UnboundedReceiver<u8>) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let upstream = Upstream::switching(upstream::echo, move |mut connection: Connection| {
+        let tell = tell.clone();
+        async move {
+            let Ok(order) = connection.read_u8().await else { return };
+            if order.is_ascii_digit() {
+                while connection.write_all(&noise(256 * 1024)).await.is_ok() {}
+                let _ = tell.send(order);
+                return;
+            }
+            let _ = connection.shutdown().await;
+            while let Ok(said) = connection.read_u8().await {
+                let _ = tell.send(said);
+            }
+        }
+    });
+    (upstream, told)
+}
+
+async fn a_switched_connection_that_is_not_read_makes_room(direction: Direction) {
+    let (upstream, mut told) = talkative();
+    let limits = Limits { unread_bytes_max: 1024 * 1024, exchanges_per_link_max: 1, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    for version in [Http::Http1, Http::Http2] {
+        let _visitor = switch(&tunnel, version, b"1").await;
+        assert_eq!(within("it to be stopped", told.recv()).await, Some(b'1'), "{version:?}");
+        assert_eq!(tunnel.http1().await.get("/").await.failure(), (200, ""), "{version:?}");
+    }
+}
+
+async fn a_switched_connection_whose_other_side_has_ended_holds_nothing(direction: Direction) {
+    let (upstream, mut told) = talkative();
+    // Room for one that reads nothing, and not for two.
+    let limits = Limits { unread_bytes_max: 10 * 1024 * 1024, ..Limits::default() };
+    let tunnel = Tunnel::to(upstream.http()).limits(limits).start(direction).await;
+    let mut ended = switch(&tunnel, Http::Http1, b"e").await;
+    ended.send("a").await;
+    assert_eq!(within("what it says", told.recv()).await, Some(b'a'));
+    let _unread = (switch(&tunnel, Http::Http1, b"1").await, switch(&tunnel, Http::Http1, b"2").await);
+    assert!(within("one to be stopped", told.recv()).await.is_some_and(|stopped| stopped.is_ascii_digit()));
+    ended.send("b").await;
+    assert_eq!(within("what it says", told.recv()).await, Some(b'b'));
 }

@@ -13,7 +13,7 @@ use adit_core::{
 use adit_node::{
     link::{Link, transport},
     settings::Congestion,
-    stream::Raw,
+    upgrade::Raw,
 };
 use bench_network::{Network, Side};
 use tokio::{

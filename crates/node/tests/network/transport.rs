@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::traffic::{Ends, MS, SECOND, SENDER};
-use adit_node::{link::transport::STREAM_WINDOW_BYTES, stream::Raw};
+use adit_node::{link::transport::STREAM_WINDOW_BYTES, upgrade::Raw};
 
 #[test]
 fn a_reader_that_stops_costs_one_window_and_no_other_stream_waits() {
