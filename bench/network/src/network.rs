@@ -163,9 +163,12 @@ impl Network {
 fn trust() -> (ServerConfig, ClientConfig) {
     // Whoever was first has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
-    let certificate = CertificateDer::from(made.cert);
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    // Ed25519: the signatures of other keys differ in length, and with it everything that follows.
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+    let mut wanted = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
+    wanted.serial_number = Some(rcgen::SerialNumber::from(1));
+    let certificate = CertificateDer::from(wanted.self_signed(&key).expect("a certificate"));
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).expect("a certificate");
     let server = ServerConfig::with_single_cert(vec![certificate], key).expect("a certificate with its key");

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Ordering,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeMap, BinaryHeap},
     net::SocketAddr,
     task::Waker,
     time::Duration,
@@ -34,7 +34,8 @@ pub(crate) struct Datagram {
 pub(crate) struct Wire {
     paths: [Path; 2],
     queued_max: [Duration; 2],
-    inboxes: HashMap<SocketAddr, Inbox>,
+    /// In an order of their own, so that whoever is woken first is so every time.
+    inboxes: BTreeMap<SocketAddr, Inbox>,
     /// Breaks ties: what was sent first arrives first.
     sent: u64,
 }
@@ -56,7 +57,7 @@ impl Wire {
     pub(crate) fn new(spec: &PathSpec, seed: u64) -> Self {
         let path = |direction| Path::new(spec.clone(), seed, direction);
         let paths = [path(Direction::There), path(Direction::Back)];
-        Self { paths, queued_max: [Duration::ZERO; 2], inboxes: HashMap::new(), sent: 0 }
+        Self { paths, queued_max: [Duration::ZERO; 2], inboxes: BTreeMap::new(), sent: 0 }
     }
 
     /// Sends a datagram of a host on `from_side`, unless nobody has the address it goes to.

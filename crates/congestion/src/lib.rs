@@ -34,13 +34,15 @@
 //! 2. [`round`] what happened during one round trip
 //! 3. [`path`] what is known about a path: rate, base, loss
 //! 4. [`cubic`] how to grow against flows that fill queues
-//! 5. [`window`] how much may be in flight
-//! 6. [`controller`] the same, as quinn wants it
+//! 5. [`phase`] what a link is doing about a path
+//! 6. [`window`] how much may be in flight
+//! 7. [`controller`] the same, as quinn wants it
 
 mod best;
 mod round;
 mod path;
 mod cubic;
+mod phase;
 mod window;
 mod controller;
 

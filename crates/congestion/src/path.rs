@@ -143,3 +143,12 @@ pub(crate) fn rate(round: &Round) -> f64 {
 pub(crate) fn loss(round: &Round) -> f64 {
     round.lost as f64 / (round.lost + round.delivered).max(1) as f64
 }
+
+/// The most that may be in flight: more than any path holds, less than makes sums overflow.
+const BYTES_MAX: f64 = 1024.0 * 1024.0 * 1024.0;
+
+/// Returns a number of bytes as one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
+pub(crate) fn whole(bytes: f64) -> u64 {
+    bytes.clamp(0.0, BYTES_MAX) as u64
+}

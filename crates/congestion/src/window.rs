@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    best::Best,
-    cubic::Cubic,
-    path::{self, Path},
+    path::{self, Path, whole},
+    phase::{Before, Compete, Cruise, Grow, Level, PACKETS_MIN, Phase, QUEUE_FOREIGN, QUEUE_SEEN, Test},
     round::Round,
 };
 
@@ -13,20 +12,11 @@ use crate::{
 /// responses at once. RFC 9002 §7.2 recommends 10; the pace spreads them over the round trip.
 const PACKETS_START: u64 = 32;
 
-/// Packets that are always allowed, so that acknowledgements keep coming.
-const PACKETS_MIN: f64 = 4.0;
-
 /// A full round of so many, a power of two, has the queue emptied.
 const DRAIN_EVERY: u32 = 8;
 
 /// What a link that competes keeps in flight at least: so many times what the path holds of its own.
 const COMPETE_LEAST: f64 = 1.6;
-
-/// For how long a rate counts for that.
-const COMPETE_MEMORY: Duration = Duration::from_secs(10);
-
-/// Rounds between a test that failed and the next one.
-const TEST_AGAIN: u32 = 16;
 
 /// Rounds of competing between two looks whether there is still anybody to compete with.
 const TEST_EVERY: u32 = 96;
@@ -61,24 +51,8 @@ const LOSS_OWN: f64 = 0.005;
 /// A rate that grew by so much has not met its limit.
 const RISING: f64 = 1.15;
 
-/// A rate that fell by so much while the queue did not empty went to somebody else.
-const YIELDING: f64 = 0.8;
-
-/// How much the rate has to rise in a round in which the window doubles (BBR, draft-ietf-ccwg-bbr §5.3.1.2).
-const DOUBLING: f64 = 1.25;
-
-/// How much longer than the base a packet takes when there is a queue. RFC 9406 §4.2 waits for an eighth of the base, and
-/// meanwhile the window doubles.
-const QUEUE_SEEN: Duration = Duration::from_millis(3);
-
-/// How long a queue is, beyond what links like this one make, that somebody else fills.
-const QUEUE_FOREIGN: Duration = Duration::from_millis(4);
-
 /// The longest queue that a link counts as its share: a dozen of them make it together at 100 Mbit/s.
 const QUEUE_SHARE_MAX: Duration = Duration::from_millis(15);
-
-/// Round-trip times of which the least counts, so that one late acknowledgement is no queue (RFC 9406 §4.3).
-const SAMPLES: u32 = 8;
 
 /// The window, and why it is what it is.
 #[derive(Debug, Clone)]
@@ -89,88 +63,21 @@ pub(crate) struct Window {
     phase: Phase,
     /// What of the headroom is used, from 0 to 1.
     headroom: f64,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    /// No limit has been met: twice as much every round.
-    Grow(Grow),
-    /// The path is full, and its queue almost empty.
-    Cruise(Cruise),
-    /// The queue is long: less for a moment, to see whose it is.
-    Test(Test),
-    /// Somebody else fills the queue.
-    Compete(Compete),
-}
-
-#[derive(Debug, Clone)]
-struct Grow {
-    rate_best: f64,
-    rounds_flat: u8,
-    rtt_min: Duration,
-    samples: u32,
-    is_over: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Cruise {
-    round: u32,
-    rounds_rising: u8,
-    rounds_crowded: u8,
-    /// Whether the queue did not empty when it was this link's turn to let it.
-    is_left_full: bool,
-    /// The best rate since it last did.
-    rate_best: f64,
-    /// What the window was when packets were sent that are acknowledged in this round, and in the next.
-    sent_at: [Level; 2],
-    loss_full: f64,
-    /// The tests that failed since the queue last emptied.
-    tests_failed: u8,
-    /// The window at the first of them.
-    bytes_yielded: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Full,
-    Drained,
-}
-
-#[derive(Debug, Clone)]
-struct Test {
-    rounds_left: u8,
-    bytes_before: u64,
-    rtt_before: Duration,
-    queued_before: Duration,
-    /// Whether the round-trip time has not moved since.
-    is_still: bool,
-    before: Before,
-}
-
-/// What was going on when the test began.
-#[derive(Debug, Clone)]
-enum Before {
-    Cruised(Cruise),
-    Competed(Compete),
-}
-
-#[derive(Debug, Clone)]
-struct Compete {
-    cubic: Cubic,
-    packets: f64,
-    /// What was delivered lately, in bytes per second.
-    rate: Best<f64>,
-    round: u32,
-    /// The next round may still show losses of before the cut.
-    was_cut: bool,
-    queued_max: Duration,
-    tests_empty: u8,
+    /// When the last test ended.
+    tested_at: Option<Instant>,
 }
 
 impl Window {
     pub(crate) fn new(mtu: u16) -> Self {
         let mtu = u64::from(mtu);
-        Self { mtu, bytes: PACKETS_START * mtu, path: Path::new(), phase: Phase::grow(0.0), headroom: 1.0 }
+        Self {
+            mtu,
+            bytes: PACKETS_START * mtu,
+            path: Path::new(),
+            phase: Phase::grow(0.0),
+            headroom: 1.0,
+            tested_at: None,
+        }
     }
 
     /// Returns how many bytes may be in flight.
@@ -193,17 +100,9 @@ impl Window {
     pub(crate) fn on_ack(&mut self, bytes: u64, rtt: Duration, filled: bool) {
         let start = self.bytes_start();
         let Phase::Grow(grow) = &mut self.phase else { return };
-        grow.rtt_min = grow.rtt_min.min(rtt);
-        grow.samples += 1;
-        if grow.samples == SAMPLES {
-            let is_queue = self.path.base().is_some_and(|base| grow.rtt_min > base + QUEUE_SEEN);
-            if is_queue && !grow.is_over {
-                grow.is_over = true;
-                // It was half of this when the packets were sent that met the queue.
-                self.bytes = (self.bytes / 2).max(start);
-            }
-            grow.rtt_min = Duration::MAX;
-            grow.samples = 0;
+        if grow.meets_queue(rtt, self.path.base()) {
+            // It was half of this when the packets were sent that met the queue.
+            self.bytes = (self.bytes / 2).max(start);
         }
         if filled && !grow.is_over {
             self.bytes += bytes;
@@ -243,7 +142,7 @@ impl Window {
         // `Grow` stands in for the phase that decides.
         match std::mem::replace(&mut self.phase, Phase::grow(rate_before)) {
             Phase::Grow(grow) => self.grow(grow, round),
-            Phase::Cruise(cruise) => self.cruise(cruise, round, rate_before),
+            Phase::Cruise(cruise) => self.cruise(now, cruise, round, rate_before),
             Phase::Test(test) => self.test(now, test, round),
             Phase::Compete(compete) => self.compete(now, compete, round),
         }
@@ -270,14 +169,7 @@ impl Window {
     }
 
     fn grow(&mut self, mut grow: Grow, round: &Round) {
-        let rate = path::rate(round);
-        if rate >= grow.rate_best * DOUBLING {
-            grow.rate_best = rate;
-            grow.rounds_flat = 0;
-        } else {
-            grow.rounds_flat += 1;
-        }
-        if grow.is_over || grow.rounds_flat >= 3 {
+        if grow.is_flat(path::rate(round)) || grow.is_over {
             self.begin_cruise();
         } else {
             self.phase = Phase::Grow(grow);
@@ -285,22 +177,12 @@ impl Window {
     }
 
     fn begin_cruise(&mut self) {
-        let cruise = Cruise {
-            round: 0,
-            rounds_rising: 0,
-            rounds_crowded: 0,
-            is_left_full: false,
-            rate_best: self.path.rate(),
-            sent_at: [Level::Full, Level::Drained],
-            loss_full: self.path.loss(),
-            tests_failed: 0,
-            bytes_yielded: 0,
-        };
+        let cruise = Cruise::new(self.path.rate(), self.path.loss());
         self.phase = Phase::Cruise(cruise);
         self.bytes = self.size(Level::Drained);
     }
 
-    fn cruise(&mut self, mut cruise: Cruise, round: &Round, rate_before: f64) {
+    fn cruise(&mut self, now: Instant, mut cruise: Cruise, round: &Round, rate_before: f64) {
         let [sent_at, next] = cruise.sent_at;
         let queued = self.path.queued(round.rtt_min);
         let rate = self.path.rate();
@@ -322,7 +204,7 @@ impl Window {
         }
         let is_crowded = queued > self.queue_own() + QUEUE_FOREIGN;
         cruise.rounds_crowded = if is_crowded { cruise.rounds_crowded.saturating_add(1) } else { 0 };
-        let is_doubtful = cruise.rounds_crowded >= 2 || cruise.yields(rate) || self.path.base_unseen() > BASE_EVERY;
+        let is_doubtful = cruise.rounds_crowded >= 2 || cruise.yields(rate) || self.is_base_doubtful(now);
         if is_doubtful && cruise.may_test() {
             self.begin_test(round, Before::Cruised(cruise));
             return;
@@ -332,6 +214,12 @@ impl Window {
         cruise.sent_at = [next, level];
         self.phase = Phase::Cruise(cruise);
         self.bytes = self.size(level);
+    }
+
+    /// Returns whether the base has been out of sight for long, and nobody has looked.
+    fn is_base_doubtful(&self, now: Instant) -> bool {
+        let tested_long_ago = self.tested_at.is_none_or(|at| now - at > BASE_EVERY);
+        tested_long_ago && self.path.base_unseen() > BASE_EVERY
     }
 
     /// More loss with more in flight is this link's own doing: a shallow queue overflows.
@@ -361,6 +249,7 @@ impl Window {
             self.phase = Phase::Test(test);
             return;
         }
+        self.tested_at = Some(now);
         let Test { bytes_before, queued_before, is_still, before, .. } = test;
         if is_still && queued_before > self.path.base().unwrap_or_default() {
             // What does not move with the window is no queue: the path has become longer.
@@ -391,10 +280,7 @@ impl Window {
     }
 
     fn resume_cruise(&mut self, mut cruise: Cruise, bytes: u64) {
-        cruise.round = 0;
-        cruise.rounds_crowded = 0;
-        cruise.rate_best = self.path.rate();
-        cruise.sent_at = [Level::Full; 2];
+        cruise.resume(self.path.rate());
         self.bytes = bytes;
         self.phase = Phase::Cruise(cruise);
     }
@@ -466,59 +352,6 @@ impl Window {
     fn bytes_of(&self, packets: f64) -> u64 {
         whole(packets * self.mtu as f64)
     }
-}
-
-impl Phase {
-    fn grow(rate_best: f64) -> Self {
-        Self::Grow(Grow { rate_best, rounds_flat: 0, rtt_min: Duration::MAX, samples: 0, is_over: false })
-    }
-}
-
-impl Cruise {
-    /// Takes in how long the queue was when it was this link's turn to let it empty.
-    fn drained(&mut self, queued: Duration, rate: f64) {
-        self.rounds_rising = 0;
-        self.is_left_full = queued > QUEUE_FOREIGN;
-        if !self.is_left_full {
-            self.rate_best = rate;
-            self.tests_failed = 0;
-            self.bytes_yielded = 0;
-        }
-    }
-
-    /// Returns whether somebody else takes what this link leaves.
-    fn yields(&self, rate: f64) -> bool {
-        self.is_left_full && rate < self.rate_best * YIELDING
-    }
-
-    /// Returns whether the last test is long enough ago.
-    fn may_test(&self) -> bool {
-        self.tests_failed == 0 || self.round >= TEST_AGAIN
-    }
-}
-
-impl Compete {
-    fn new(now: Instant, packets: f64) -> Self {
-        let cubic = Cubic::new(now, packets);
-        let rate = Best::new(COMPETE_MEMORY, |a, b| a > b);
-        Self { cubic, packets, rate, round: 0, was_cut: false, queued_max: Duration::ZERO, tests_empty: 0 }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "the size of a packet")]
-    fn cut(&mut self, now: Instant, mtu: u64, least: u64) -> u64 {
-        self.was_cut = true;
-        let least = least as f64 / mtu as f64;
-        self.packets = self.cubic.cut(now, self.packets).max(least).max(PACKETS_MIN);
-        whole(self.packets * mtu as f64)
-    }
-}
-
-/// The most that may be in flight: more than any path holds, less than makes sums overflow.
-const BYTES_MAX: f64 = 1024.0 * 1024.0 * 1024.0;
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
-fn whole(bytes: f64) -> u64 {
-    bytes.clamp(0.0, BYTES_MAX) as u64
 }
 
 #[cfg(test)]
@@ -638,6 +471,21 @@ mod tests {
         }
         assert_eq!(sender.window.path.base(), Some(150 * MS));
         assert!(sender.window.bytes() > PATH_BYTES, "{}", sender.window.bytes());
+    }
+
+    #[test]
+    fn a_base_out_of_sight_is_looked_for_once_in_a_while() {
+        let mut sender = Sender::new();
+        sender.rounds(100, 0);
+        let mut halvings = 0;
+        for _ in 0..400 {
+            // Three milliseconds of queue that do not go, too little for somebody else's.
+            let delivered = sender.window.bytes();
+            sender.report(Round { took: 23 * MS, delivered, lost: 0, rtt_min: 23 * MS, filled: true });
+            halvings += usize::from(sender.window.bytes() <= delivered / 2);
+        }
+        // In nine seconds.
+        assert!((1..=3).contains(&halvings), "{halvings} halvings");
     }
 
     #[test]
