@@ -24,7 +24,7 @@
 //! 8. [`node`] running servers and clients
 //! 9. [`peer`] the other end of a link, byte by byte
 //! 10. [`tunnel`] all of them put together, in either direction
-//! 11. [`conformance`] rows and cells of the conformance matrix
+//! 11. [`conformance`](mod@conformance) rows and cells of the conformance matrix
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
 

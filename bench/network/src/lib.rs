@@ -22,9 +22,9 @@
 //! 2. [`socket`]: what quinn takes for a UDP socket
 //! 3. [`network`]: hosts, connections and the clock
 
-mod wire;
-mod socket;
-mod network;
+pub mod wire;
+pub mod socket;
+pub mod network;
 
 pub use network::{Network, run};
 pub use wire::Side;

@@ -38,12 +38,12 @@
 //! 6. [`window`] how much may be in flight
 //! 7. [`controller`] the same, as quinn wants it
 
-mod best;
-mod round;
-mod path;
-mod cubic;
-mod phase;
-mod window;
-mod controller;
+pub mod best;
+pub mod round;
+pub mod path;
+pub mod cubic;
+pub mod phase;
+pub mod window;
+pub mod controller;
 
 pub use controller::Adaptive;
