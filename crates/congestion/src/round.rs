@@ -18,6 +18,9 @@ pub(crate) struct Round {
     pub(crate) filled: bool,
 }
 
+/// Two packets.
+const GAP_BYTES: u64 = 3000;
+
 /// Collects what happens into rounds.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rounds {
@@ -43,8 +46,9 @@ impl Rounds {
         self.packet_sent_last = packet;
         self.in_flight += bytes;
         if let Some(current) = &mut self.current {
-            // A packet that does not fit any more leaves a gap.
-            current.filled |= self.in_flight.saturating_mul(5) >= window.saturating_mul(4);
+            // Packets that do not fit any more leave a gap, which is half of a very small window.
+            let gap = (window / 5).max(GAP_BYTES);
+            current.filled |= self.in_flight + gap >= window;
         }
     }
 
@@ -109,16 +113,26 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
+    fn a_window_of_four_packets_is_filled_by_three() {
+        let mut rounds = Rounds::default();
+        rounds.acks_end(Instant::now(), 0, Some(0));
+        rounds.sent(1452, 1, 4 * 1452);
+        assert!(!rounds.filled());
+        rounds.sent(2 * 1452, 3, 4 * 1452);
+        assert!(rounds.filled());
+    }
+
+    #[test]
     fn a_round_ends_with_the_first_packet_sent_after_it_began() {
         let start = Instant::now();
         let mut rounds = Rounds::default();
-        rounds.sent(1000, 0, 4000);
+        rounds.sent(1000, 0, 40_000);
         rounds.acked(1000, 20 * MS);
         assert_eq!(rounds.acks_end(start, 0, Some(0)), None, "the first acknowledgement only begins a round");
-        rounds.sent(1000, 1, 4000);
-        rounds.sent(1000, 2, 4000);
+        rounds.sent(1000, 1, 40_000);
+        rounds.sent(1000, 2, 40_000);
         assert!(!rounds.filled());
-        rounds.sent(2000, 3, 4000);
+        rounds.sent(32_000, 3, 40_000);
         assert!(rounds.filled());
         rounds.lost(1000);
         rounds.acked(3000, 25 * MS);
@@ -126,7 +140,7 @@ mod tests {
         let expected = Round { took: 25 * MS, delivered: 3000, lost: 1000, rtt_min: 25 * MS, filled: true };
         assert_eq!(round, Some(expected));
         assert!(!rounds.filled());
-        rounds.sent(1000, 4, 4000);
+        rounds.sent(1000, 4, 40_000);
         rounds.acked(1, 20 * MS);
         assert_eq!(rounds.acks_end(start + 26 * MS, 1000, Some(3)), None, "nothing newer than the round");
     }

@@ -133,10 +133,8 @@ impl Window {
         let rate_before = self.path.rate();
         self.path.learn(now, round, self.is_crowded());
         if !round.filled {
-            // A test goes on when there is something to send again.
-            if !matches!(self.phase, Phase::Test(_)) {
-                self.keep_ready();
-            }
+            self.give_up_test();
+            self.keep_ready();
             return;
         }
         // `Grow` stands in for the phase that decides.
@@ -145,6 +143,17 @@ impl Window {
             Phase::Cruise(cruise) => self.cruise(now, cruise, round, rate_before),
             Phase::Test(test) => self.test(now, test, round),
             Phase::Compete(compete) => self.compete(now, compete, round),
+        }
+    }
+
+    /// A window that is not filled tells nothing of the queue: goes on as before the test.
+    fn give_up_test(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::grow(self.path.rate())) {
+            Phase::Test(Test { before: Before::Cruised(cruise), bytes_before, .. }) => {
+                self.resume_cruise(cruise, bytes_before);
+            }
+            Phase::Test(Test { before: Before::Competed(compete), .. }) => self.phase = Phase::Compete(compete),
+            other @ (Phase::Grow(_) | Phase::Cruise(_) | Phase::Compete(_)) => self.phase = other,
         }
     }
 
@@ -486,6 +495,20 @@ mod tests {
         }
         // In nine seconds.
         assert!((1..=3).contains(&halvings), "{halvings} halvings");
+    }
+
+    #[test]
+    fn a_test_ends_when_there_is_nothing_to_send() {
+        let mut sender = Sender::new();
+        sender.rounds(100, 0);
+        let before = sender.window.bytes();
+        let round = Round { took: 60 * MS, delivered: before, lost: 0, rtt_min: 60 * MS, filled: true };
+        while !matches!(sender.window.phase, Phase::Test(_)) {
+            sender.report(round);
+        }
+        sender.report(Round { delivered: 1000, filled: false, ..round });
+        assert!(matches!(sender.window.phase, Phase::Cruise(_)), "{:?}", sender.window.phase);
+        assert!(sender.window.bytes() >= sender.window.bytes_start(), "{}", sender.window.bytes());
     }
 
     #[test]

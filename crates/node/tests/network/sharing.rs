@@ -39,8 +39,8 @@ fn a_link_and_cubic_leave_each_other_room() {
         println!("{path}: {seen:.1?} Mbit/s");
         let mut ours: Vec<_> = seen.iter().map(|(ours, _)| *ours).collect();
         ours.sort_by(f64::total_cmp);
-        // Half of its part, and half more.
-        assert!((25.0..=75.0).contains(&ours[2]), "{path}: {seen:.1?} Mbit/s");
+        // Of 50, its half.
+        assert!((20.0..=75.0).contains(&ours[2]), "{path}: {seen:.1?} Mbit/s");
         assert!(ours[0] >= 15.0, "{path}: {seen:.1?} Mbit/s");
     }
 }
