@@ -210,6 +210,12 @@ impl Body for RecvBody {
     }
 }
 
+/// Returns whether nothing more comes of a body, as hyper sees it: it does not ask for the end of one whose length it
+/// knows.
+pub fn is_over(body: &impl Body) -> bool {
+    body.is_end_stream() || body.size_hint().exact() == Some(0)
+}
+
 /// Returns how a body is framed, from what it says of itself.
 pub fn kind<B: Body>(body: &B) -> BodyKind {
     if body.is_end_stream() {

@@ -11,6 +11,12 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
+/// ALPN of HTTP/2 (RFC 9113 §3.2).
+pub const ALPN_HTTP2: &[u8] = b"h2";
+
+/// ALPN of HTTP/1.1 (RFC 7301 §6).
+pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
 /// A certificate chain and its private key.
 #[derive(Debug)]
 pub struct Credentials {

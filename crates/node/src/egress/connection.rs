@@ -34,7 +34,10 @@ use super::{
     request::RequestBody,
     tcp::{DialError, Dialer},
 };
-use crate::settings::{Protocol, ServerUrl};
+use crate::{
+    credentials::{ALPN_HTTP1, ALPN_HTTP2},
+    settings::{Protocol, ServerUrl},
+};
 
 /// How much of a response over HTTP/2 may be ahead of its reader: hyper's 64 KiB and 1 MiB would slow down a fast
 /// download.
@@ -213,7 +216,7 @@ impl Connector {
             Speech::H2c => http2(tcp).await,
             Speech::Tls(tls) => {
                 let tls = tls.connect(&tls.any, tcp).await?;
-                if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                if tls.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
                     http2(tls).await
                 } else {
                     http1(tls, self.title_case_headers).await
@@ -250,7 +253,7 @@ impl Connector {
 impl Tls {
     fn new(tls: &Arc<ClientConfig>, name: ServerName<'static>) -> Self {
         let mut http1 = ClientConfig::clone(tls);
-        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
+        http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
         Self { name, any: Arc::clone(tls), http1: Arc::new(http1) }
     }
 
@@ -436,6 +439,6 @@ pub fn tls_config(roots: Option<RootCertStore>) -> Result<ClientConfig, rustls::
         },
     };
     let mut tls = verified.with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
     Ok(tls)
 }

@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use crate::body::is_over;
+
 /// How many requests a visitor may take back before their end without one that it lets finish: a browser that leaves
 /// a page takes back what is in flight, which is as much as it may have in flight.
 const CANCELLED_MAX: u32 = 512;
@@ -135,9 +137,8 @@ pub struct Lasting<B> {
 }
 
 impl<B: Body> Lasting<B> {
-    /// hyper does not ask for the end of a body whose length it knows.
     fn note_end(&mut self) {
-        if self.body.is_end_stream() || self.body.size_hint().exact() == Some(0) {
+        if is_over(&self.body) {
             self.in_flight.completed();
         }
     }

@@ -28,9 +28,9 @@ use super::{
     seat::Seat,
     service::{Ingress, VisitorBody},
     stall::Impatient,
-    tls::ALPN_HTTP2,
     visitors::Admitted,
 };
+use crate::credentials::ALPN_HTTP2;
 
 /// How much of an upload over HTTP/2 may be ahead of its reader, per stream and per connection: hyper's 1 MiB
 /// for a whole connection would let one slow upload stop all others.

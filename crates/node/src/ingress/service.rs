@@ -306,9 +306,8 @@ impl VisitorBody {
         body
     }
 
-    /// hyper does not ask for the end of a body whose length it knows.
     fn note_end(&mut self) {
-        if self.is_end_stream() || self.size_hint().exact() == Some(0) {
+        if body::is_over(self) {
             self.record.completed();
         }
     }

@@ -9,13 +9,7 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::credentials::{self, Credentials, TlsError, unusable};
-
-/// ALPN of HTTP/2 (RFC 9113 §3.2).
-pub const ALPN_HTTP2: &[u8] = b"h2";
-
-/// ALPN of HTTP/1.1 (RFC 7301 §6).
-const ALPN_HTTP1: &[u8] = b"http/1.1";
+use crate::credentials::{self, ALPN_HTTP1, ALPN_HTTP2, Credentials, TlsError, unusable};
 
 /// Returns what does the handshakes of an entry with these certificates: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 ///
