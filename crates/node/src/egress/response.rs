@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 
 use super::{
     connection::{self, Sender},
-    server::InFlight,
+    server::Lease,
 };
 
 /// The body of a response, and with it the connection that it comes from.
@@ -23,12 +23,12 @@ use super::{
 #[derive(Debug)]
 pub struct UpstreamBody {
     body: Incoming,
-    lease: Option<(Sender, InFlight)>,
+    lease: Option<(Sender, Lease)>,
 }
 
 impl UpstreamBody {
     /// Takes over the body of a response and where it comes from.
-    pub fn new(body: Incoming, status: StatusCode, sender: Sender, in_flight: InFlight) -> Self {
+    pub fn new(body: Incoming, status: StatusCode, sender: Sender, in_flight: Lease) -> Self {
         let ended = body.is_end_stream() && status != StatusCode::SWITCHING_PROTOCOLS;
         let mut this = Self { body, lease: Some((sender, in_flight)) };
         if ended {

@@ -44,7 +44,7 @@ pub struct Server {
 
 /// The right to have a request on a server; counted as in flight until dropped.
 #[derive(Debug)]
-pub struct InFlight(Arc<Server>);
+pub struct Lease(Arc<Server>);
 
 /// Which connections may take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,9 +125,9 @@ impl Server {
     }
 
     /// Counts a request in.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
+    pub fn enter(self: &Arc<Self>) -> Lease {
         self.standing.enter();
-        InFlight(Arc::clone(self))
+        Lease(Arc::clone(self))
     }
 
     /// Sends a visitor's request, and learns from how that goes.
@@ -353,7 +353,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Deref for InFlight {
+impl Deref for Lease {
     type Target = Server;
 
     fn deref(&self) -> &Server {
@@ -361,7 +361,7 @@ impl Deref for InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.0.standing.leave();
     }

@@ -18,7 +18,7 @@ use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
 use super::{
-    server::InFlight,
+    server::Lease,
     upstream::{Upstream, UpstreamBody, UpstreamError},
 };
 use crate::{
@@ -156,7 +156,7 @@ impl Egress {
         mut head: RequestHead,
         body: RecvBody,
         origin: Origin<'_>,
-    ) -> Result<Handled<UpstreamBody, InFlight>, Failure> {
+    ) -> Result<Handled<UpstreamBody, Lease>, Failure> {
         let route = self.route(&head, &origin)?;
         self.mark(&mut head, origin)?;
         let options = &route.rule.options;

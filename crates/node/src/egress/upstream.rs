@@ -21,7 +21,7 @@ use super::{
     connection::{self, Connector},
     pool::Pool,
     request::{Address, RequestBody},
-    server::{Answered, InFlight, NotAnswered, Server},
+    server::{Answered, Lease, NotAnswered, Server},
 };
 use crate::settings::{ServerUrl, UpstreamSettings};
 
@@ -172,7 +172,7 @@ impl Upstream {
     /// # Errors
     ///
     /// What stands between us and the last server tried.
-    pub async fn connect(&self, visitor: SocketAddr) -> Result<(TcpStream, InFlight), Failure> {
+    pub async fn connect(&self, visitor: SocketAddr) -> Result<(TcpStream, Lease), Failure> {
         let mut failure = Failure::UpstreamRefused;
         // Grows only where servers fail.
         let mut tried = Vec::new();

@@ -1,0 +1,209 @@
+//! The side that asks.
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use adit_core::{
+    failure::Failure,
+    http::headers,
+    limits::Limits,
+    wire::exchange::{BodyKind, ReplyHead, RequestHead, Upgrade},
+};
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body::Body;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    reply::{Next, next_reply, read_reply},
+    response::{AnswerBody, answer_from},
+    upload::{Leftover, Steps, start_late, upload, upload_some},
+};
+use crate::{
+    access::Record,
+    body::{Outbox, RecvBody},
+    link::{ExchangePermit, Link},
+    stream::{RecvStream, SendStream},
+    upgrade::Raw,
+};
+
+/// How long the body of a request with `Expect: 100-continue` waits to be asked for. Then it goes: not every server
+/// asks (RFC 9110 §10.1.1).
+const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Asks one exchange: sends a request over a link and waits for the head of its response.
+///
+/// The head and what the body has ready leave in one write; where the head expects to be told to continue, the body
+/// is not read before that. The wait starts when the request is on its way as a whole; a body that takes longer may
+/// do so, as long as it gets on, and how long it may not is its own affair: it fails with what the exchange then fails
+/// with. Not cancel-safe; dropped early, it cancels the exchange at the other end.
+///
+/// # Errors
+///
+/// [`Failure::Timeout`] when there is no response head at the deadline, what the answerer says in
+/// [`Reply::Failed`], or what happened to the link; with it, whether anything was sent.
+pub async fn ask<B>(
+    link: &Link,
+    head: &RequestHead,
+    mut body: B,
+    limits: Limits,
+    deadline: Instant,
+    record: &mut Record,
+) -> Result<Response<AnswerBody>, Unanswered>
+where
+    B: Body<Data = Bytes, Error = Failure> + Send + Unpin + 'static,
+{
+    let wait = deadline.saturating_duration_since(Instant::now());
+    let permit = link.permit(deadline).await.map_err(Unanswered::unsent)?;
+    let mut outbox = Outbox::new(limits);
+    outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
+    let begun = timeout_at(deadline, begin(link, head, &mut outbox, &mut body));
+    let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout.into()))?;
+    record.opened();
+
+    if let Some(upgrade) = head.upgrade {
+        let switched = ask_to_switch(&head.method, upgrade, send, recv, limits, permit);
+        return Ok(timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout))?);
+    }
+    let unasked = !complete && headers::expects_continue(&head.headers);
+    let early = if unasked { continued(&mut recv, &limits, &head.method, deadline).await? } else { None };
+    let (upload, (reply, kind)) = if let Some((reply, kind)) = early {
+        let upload = if reply.status.is_success() {
+            start_late(Box::pin(upload(outbox, body, send, Arc::default()))).await
+        } else {
+            Some(Leftover::Unasked(send))
+        };
+        (upload, (reply, kind))
+    } else if complete {
+        send.finish();
+        let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
+        (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
+    } else {
+        let steps = Arc::<Steps>::default();
+        let upload = Box::pin(upload(outbox, body, send, Arc::clone(&steps)));
+        upload_and_read_reply(upload, &steps, &mut recv, &limits, &head.method, wait).await?
+    };
+    // Nobody asked for it: RFC 9110 §15.2.2.
+    if reply.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::Protocol.into());
+    }
+    Ok(answer_from(reply, RecvBody::new(recv, kind, limits), upload, permit))
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// What happened.
+    pub failure: Failure,
+    /// Whether nothing of the request has left this node.
+    pub unsent: bool,
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self { failure, unsent: false }
+    }
+}
+
+impl Unanswered {
+    fn unsent(failure: Failure) -> Self {
+        Self { failure, unsent: true }
+    }
+}
+
+/// Opens the stream, and sends the head with what the body has ready. Returns whether that was all.
+async fn begin<B>(
+    link: &Link,
+    head: &RequestHead,
+    outbox: &mut Outbox,
+    body: &mut B,
+) -> Result<(SendStream, RecvStream, bool), Unanswered>
+where
+    B: Body<Data = Bytes, Error = Failure> + Unpin,
+{
+    let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
+    if head.body == BodyKind::None || headers::expects_continue(&head.headers) {
+        outbox.flush(&mut send).await.map_err(|error| error.failure())?;
+        return Ok((send, recv, head.body == BodyKind::None));
+    }
+    let complete = upload_some(outbox, body, &mut send).await?;
+    Ok((send, recv, complete))
+}
+
+/// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
+async fn upload_and_read_reply<U>(
+    mut upload: Pin<Box<U>>,
+    steps: &Steps,
+    recv: &mut RecvStream,
+    limits: &Limits,
+    method: &Method,
+    wait: Duration,
+) -> Result<(Option<Leftover>, (ReplyHead, BodyKind)), Failure>
+where
+    U: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let mut reply = pin!(read_reply(recv, limits, method));
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut reply => {
+                // The response came first: the rest of the upload goes on beside it.
+                return Ok((Some(Leftover::beside(upload)), reply?));
+            }
+            uploaded = &mut upload => {
+                uploaded?;
+                let reply = timeout(wait, reply).await.unwrap_or(Err(Failure::Timeout))?;
+                return Ok((None, reply));
+            }
+            () = sleep(wait) => {}
+        }
+        let taken = steps.taken();
+        // Whoever sends the body has its own deadline; this one is for whoever takes it.
+        if taken == seen && !steps.is_starving() {
+            return Err(Failure::Timeout);
+        }
+        seen = taken;
+    }
+}
+
+/// Waits for the answer to a request to switch protocols, with our half of the stream still open.
+async fn ask_to_switch(
+    method: &Method,
+    upgrade: Upgrade,
+    send: SendStream,
+    mut recv: RecvStream,
+    limits: Limits,
+    permit: ExchangePermit,
+) -> Result<Response<AnswerBody>, Failure> {
+    let (reply, kind) = read_reply(&mut recv, &limits, method).await?;
+    if !upgrade.is_agreed_by(reply.status) {
+        send.finish();
+        return Ok(answer_from(reply, RecvBody::new(recv, kind, limits), None, permit));
+    }
+    let mut response = answer_from(reply, RecvBody::none(limits), None, permit);
+    response.body_mut().raw = Some(Raw::new(send, recv));
+    Ok(response)
+}
+
+/// Waits until a body is asked for, or for long enough. Returns the response head where that comes instead.
+async fn continued(
+    recv: &mut RecvStream,
+    limits: &Limits,
+    method: &Method,
+    deadline: Instant,
+) -> Result<Option<(ReplyHead, BodyKind)>, Failure> {
+    let asked = async {
+        loop {
+            match next_reply(recv, limits, method).await? {
+                Next::Interim(StatusCode::CONTINUE) => return Ok(None),
+                Next::Interim(_) => {}
+                Next::Final(head, kind) => return Ok(Some((head, kind))),
+            }
+        }
+    };
+    timeout_at(deadline.min(Instant::now() + CONTINUE_TIMEOUT), asked).await.unwrap_or(Ok(None))
+}
