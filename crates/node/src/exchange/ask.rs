@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     reply::{Next, next_reply, read_reply},
     response::{AnswerBody, answer_from},
-    upload::{Leftover, Steps, start_late, upload, upload_some},
+    upload::{Leftover, Steps, start_late, step, upload},
 };
 use crate::{
     access::Record,
@@ -129,8 +129,13 @@ where
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;
         return Ok((send, recv, head.body == BodyKind::None));
     }
-    let complete = upload_some(outbox, body, &mut send).await?;
-    Ok((send, recv, complete))
+    match step(outbox, body, &mut send, &Steps::default()).await {
+        Ok(complete) => Ok((send, recv, complete)),
+        Err(failure) => {
+            send.reset(failure);
+            Err(failure.into())
+        }
+    }
 }
 
 /// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.

@@ -89,43 +89,44 @@ where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     loop {
-        steps.starving.store(true, Ordering::Relaxed);
-        let filled = outbox.fill(&mut body).await;
-        steps.starving.store(false, Ordering::Relaxed);
-        let complete = match filled {
-            Ok(complete) => complete,
-            Err(error) => {
-                let failure = upload_failure(&error);
+        match step(&mut outbox, &mut body, &mut send, &steps).await {
+            Ok(false) => {}
+            Ok(true) => {
+                send.finish();
+                return Ok(());
+            }
+            Err(failure) => {
                 send.reset(failure);
                 return Err(failure);
             }
-        };
-        match outbox.flush(&mut send).await {
-            Ok(()) if complete => break,
-            Ok(()) => {}
-            // There will be no reply: whoever should make it is the one who does not read.
-            Err(StreamError::Peer(Failure::SlowReader)) => return Err(Failure::SlowReader),
-            // An answerer that wants no more of it is no failure: its reply says what is.
-            Err(StreamError::Peer(_)) => break,
-            Err(error) => return Err(error.failure()),
         }
-        steps.taken.fetch_add(1, Ordering::Relaxed);
     }
-    send.finish();
-    Ok(())
 }
 
 /// Sends what a request body has ready and returns whether that was all.
-///
-/// An answerer that wants no more of it is no failure: its reply says what is.
-pub(super) async fn upload_some<B>(outbox: &mut Outbox, body: &mut B, send: &mut SendStream) -> Result<bool, Failure>
+pub(super) async fn step<B>(
+    outbox: &mut Outbox,
+    body: &mut B,
+    send: &mut SendStream,
+    steps: &Steps,
+) -> Result<bool, Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    match outbox.advance(body, send).await {
-        Err(SendError::Stream(StreamError::Peer(_))) => Ok(true),
-        advanced => advanced.map_err(|error| upload_failure(&error)),
-    }
+    steps.starving.store(true, Ordering::Relaxed);
+    let filled = outbox.fill(body).await;
+    steps.starving.store(false, Ordering::Relaxed);
+    let complete = filled.map_err(|error| upload_failure(&error))?;
+    let complete = match outbox.flush(send).await {
+        Ok(()) => complete,
+        // There will be no reply: whoever should make it is the one who does not read.
+        Err(StreamError::Peer(Failure::SlowReader)) => return Err(Failure::SlowReader),
+        // An answerer that wants no more of it is no failure: its reply says what is.
+        Err(StreamError::Peer(_)) => true,
+        Err(error) => return Err(error.failure()),
+    };
+    steps.taken.fetch_add(1, Ordering::Relaxed);
+    Ok(complete)
 }
 
 /// What the early end of a request body means: its own failure when it broke where it came from.
