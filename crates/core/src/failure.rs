@@ -77,11 +77,23 @@ pub enum Failure {
     /// The upstream speaks HTTP/2, and does not take extended CONNECT (RFC 8441).
     #[error("the upstream cannot switch protocols over HTTP/2")]
     UpstreamUnswitchable,
+    /// The request shows no credentials that its rule asks for, or wrong ones.
+    #[error("credentials are needed")]
+    Unauthorized,
+    /// The rule does not let this visitor in.
+    #[error("the rule does not let this visitor in")]
+    Forbidden,
+    /// The visitor asks more often than its rule lets it.
+    #[error("too many requests from this visitor")]
+    RateLimited,
+    /// The upstream is at an address that this node may not dial.
+    #[error("the upstream's address may not be dialled")]
+    UpstreamForbidden,
 }
 
 impl Failure {
     /// Every failure, in wire order.
-    pub const ALL: [Failure; 22] = [
+    pub const ALL: [Failure; 26] = [
         Self::BadRequest,
         Self::NoRoute,
         Self::BodyTooLarge,
@@ -104,16 +116,23 @@ impl Failure {
         Self::Protocol,
         Self::SlowReader,
         Self::UpstreamUnswitchable,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::RateLimited,
+        Self::UpstreamForbidden,
     ];
 
     /// Returns the status of the response that tells a visitor of this failure (RFC 9110 §15).
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NoRoute => 404,
             Self::RequestTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::RateLimited => 429,
             Self::HeadTooLarge => 431,
             // Nobody reads it: 499 is what access logs show for a visitor that left.
             Self::Cancelled => 499,
@@ -127,6 +146,7 @@ impl Failure {
             Self::UpstreamProtocol => 502,
             Self::Protocol => 502,
             Self::UpstreamUnswitchable => 502,
+            Self::UpstreamForbidden => 502,
             Self::Overloaded => 503,
             Self::Draining => 503,
             Self::Timeout => 504,
@@ -161,6 +181,10 @@ impl Failure {
             Self::Protocol => "protocol",
             Self::SlowReader => "slow-reader",
             Self::UpstreamUnswitchable => "upstream-unswitchable",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate-limited",
+            Self::UpstreamForbidden => "upstream-forbidden",
         }
     }
 
@@ -192,6 +216,10 @@ impl Failure {
             Self::Protocol => 20,
             Self::SlowReader => 21,
             Self::UpstreamUnswitchable => 22,
+            Self::Unauthorized => 23,
+            Self::Forbidden => 24,
+            Self::RateLimited => 25,
+            Self::UpstreamForbidden => 26,
         }
     }
 
@@ -207,6 +235,7 @@ impl Failure {
             Self::UpstreamUnresolved => true,
             Self::UpstreamRefused => true,
             Self::UpstreamTls => true,
+            Self::UpstreamForbidden => true,
             Self::Overloaded => true,
             Self::Draining => true,
             Self::BadRequest => false,
@@ -226,6 +255,9 @@ impl Failure {
             Self::Protocol => false,
             Self::SlowReader => false,
             Self::UpstreamUnswitchable => false,
+            Self::Unauthorized => false,
+            Self::Forbidden => false,
+            Self::RateLimited => false,
         }
     }
 }
