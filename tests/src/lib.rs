@@ -21,10 +21,11 @@
 //! 5. [`upstream`] a server whose behaviour the test decides
 //! 6. [`visitor`] HTTP clients, well-behaved and not
 //! 7. [`settings`] what nodes are told to do when a test does not care
-//! 8. [`node`] running servers and clients
-//! 9. [`peer`] the other end of a link, byte by byte
-//! 10. [`tunnel`] all of them put together, in either direction
-//! 11. [`conformance`](mod@conformance) rows and cells of the conformance matrix
+//! 8. [`relay`] what stands between a client and its server
+//! 9. [`node`] running servers and clients
+//! 10. [`peer`] the other end of a link, byte by byte
+//! 11. [`tunnel`] all of them put together, in either direction
+//! 12. [`conformance`](mod@conformance) rows and cells of the conformance matrix
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
 
@@ -35,6 +36,7 @@ pub mod trust;
 pub mod upstream;
 pub mod visitor;
 pub mod settings;
+pub mod relay;
 pub mod node;
 pub mod peer;
 pub mod tunnel;
@@ -43,6 +45,7 @@ pub mod conformance;
 pub use self::{
     conformance::{Cell, Scope},
     message::Http,
+    relay::Relay,
     tunnel::{Direction, Tunnel},
     upstream::Upstream,
     visitor::Visitor,

@@ -4,3 +4,4 @@ mod drain;
 mod groups;
 mod join;
 mod reconnect;
+mod restart;

@@ -2,9 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc};
 
-use quinn::{Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{Endpoint, TokioRuntime};
 
-use super::{tls, transport};
+use super::{secrets::Secrets, tls, transport};
 use crate::{credentials::TlsError, settings::TunnelListen};
 
 /// Why a server cannot listen for clients.
@@ -25,12 +25,26 @@ pub enum ListenError {
 
 /// Binds the endpoint. It answers from then on, so links should be accepted soon.
 ///
+/// A client of another process with the same address and the same key, which is gone, is told so when it sends next.
+///
 /// # Errors
 ///
 /// When the address cannot be bound or the certificates do not work.
 pub fn listen(settings: &TunnelListen) -> Result<Endpoint, ListenError> {
-    let config = tls::server_config(&settings.credentials, settings.client_roots.clone(), settings.congestion)?;
+    let endpoint = Secrets::of(&settings.credentials).endpoint_config()?;
+    let config = server_config(settings)?;
     let bind_error = |error| ListenError::Bind { address: settings.listen, error };
     let socket = transport::bind(settings.listen).map_err(bind_error)?;
-    Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime)).map_err(bind_error)
+    Endpoint::new(endpoint, Some(config), socket, Arc::new(TokioRuntime)).map_err(bind_error)
+}
+
+/// Returns what new links go by.
+///
+/// # Errors
+///
+/// When the certificates do not work.
+pub fn server_config(settings: &TunnelListen) -> Result<quinn::ServerConfig, TlsError> {
+    let mut config = tls::server_config(&settings.credentials, settings.client_roots.clone(), settings.congestion)?;
+    Secrets::of(&settings.credentials).seal_tokens(&mut config)?;
+    Ok(config)
 }

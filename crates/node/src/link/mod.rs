@@ -4,6 +4,7 @@ pub mod control;
 pub mod dial;
 pub mod handshake;
 pub mod listen;
+mod secrets;
 pub mod tls;
 pub mod transport;
 

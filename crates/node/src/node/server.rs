@@ -37,8 +37,7 @@ use crate::{
     link::{
         Close,
         handshake::{self, Applicant, HandshakeError},
-        listen::listen,
-        tls,
+        listen::{listen, server_config},
     },
     meter,
     push::Packed,
@@ -221,7 +220,7 @@ impl ServerControl {
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
-        let tls = tls::server_config(&tunnel.credentials, tunnel.client_roots, tunnel.congestion)?;
+        let tunnel = server_config(&tunnel)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let own = Routes::new(egress, &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
@@ -230,7 +229,7 @@ impl ServerControl {
         self.doors.replace(terms);
         self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
-        self.endpoint.set_server_config(Some(tls));
+        self.endpoint.set_server_config(Some(tunnel));
         self.handles.told(limits, timeouts);
         Ok(bound.differences(self.bound))
     }
