@@ -23,9 +23,10 @@
 //! 7. [`settings`] what nodes are told to do when a test does not care
 //! 8. [`relay`] what stands between a client and its server
 //! 9. [`node`] running servers and clients
-//! 10. [`peer`] the other end of a link, byte by byte
-//! 11. [`tunnel`] all of them put together, in either direction
-//! 12. [`conformance`](mod@conformance) rows and cells of the conformance matrix
+//! 10. [`apart`] a client that can be stopped in the midst of what it does
+//! 11. [`peer`] the other end of a link, byte by byte
+//! 12. [`tunnel`] all of them put together, in either direction
+//! 13. [`conformance`](mod@conformance) rows and cells of the conformance matrix
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
 
@@ -38,6 +39,7 @@ pub mod visitor;
 pub mod settings;
 pub mod relay;
 pub mod node;
+pub mod apart;
 pub mod peer;
 pub mod tunnel;
 pub mod conformance;

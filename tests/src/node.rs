@@ -148,6 +148,11 @@ impl ServerNode {
         self.groups[&group(name)].healthy()
     }
 
+    /// Returns how many clients a group has, whether they answer or not.
+    pub fn members(&self, name: &str) -> usize {
+        self.groups[&group(name)].members().as_slice().len()
+    }
+
     /// Waits until a group has that many clients that would be asked.
     pub async fn has_clients(&self, name: &str, count: usize) {
         eventually("clients to come or go", || self.clients(name) == count).await;

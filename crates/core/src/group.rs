@@ -67,18 +67,32 @@ impl<L: Carrier + Clone> Members<L> {
     }
 
     /// Picks the member for a new exchange: a healthy one, or else a full one, or else a suspect one, and never
-    /// the one to avoid. Allocates nothing.
+    /// one of those to avoid. Allocates nothing.
     ///
     /// `random` is 64 random bits.
-    pub fn pick(&self, random: u64, avoid: Option<SessionId>) -> Option<&Member<L>> {
+    pub fn pick(&self, random: u64, avoid: &[SessionId]) -> Option<&Member<L>> {
         let of = |wanted: Health| {
             balance::less_loaded_of_two(self.0.len(), random, |index| {
-                let member = self.0.get(index).filter(|member| Some(member.session) != avoid)?;
+                let member = self.0.get(index).filter(|member| !avoid.contains(&member.session))?;
                 (member.link.health() == wanted).then(|| member.link.in_flight())
             })
         };
         let index = of(Health::Healthy).or_else(|| of(Health::Full)).or_else(|| of(Health::Suspect))?;
         self.0.get(index)
+    }
+
+    /// Returns whether what was asked of a session is better asked of another one: its link is suspect, and there is
+    /// one that is not.
+    pub fn is_better_asked_elsewhere(&self, session: SessionId) -> bool {
+        let (mut suspect, mut other) = (false, false);
+        for member in &self.0 {
+            match member.link.health() {
+                Health::Suspect => suspect |= member.session == session,
+                Health::Healthy | Health::Full => other |= member.session != session,
+                Health::Draining => {}
+            }
+        }
+        suspect && other
     }
 
     /// Returns whether a member is there that is only about to leave.
@@ -133,7 +147,7 @@ mod tests {
 
     fn picked(members: &Members<Fake>) -> Vec<u64> {
         let mut sessions: Vec<_> = (0..64_u64)
-            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15), None))
+            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15), &[]))
             .map(|member| member.session.0)
             .collect();
         sessions.sort_unstable();
@@ -157,9 +171,23 @@ mod tests {
     #[test]
     fn the_one_to_avoid_is_avoided() {
         let members = group(&[Fake(Health::Healthy, 0), Fake(Health::Suspect, 9)]);
-        assert_eq!(members.pick(0, Some(SessionId(0))).map(|member| member.session), Some(SessionId(1)));
+        assert_eq!(members.pick(0, &[SessionId(0)]).map(|member| member.session), Some(SessionId(1)));
+        assert!(members.pick(0, &[SessionId(1), SessionId(0)]).is_none());
         let alone = group(&[Fake(Health::Healthy, 0)]);
-        assert!(alone.pick(0, Some(SessionId(0))).is_none());
+        assert!(alone.pick(0, &[SessionId(0)]).is_none());
+    }
+
+    #[test]
+    fn what_is_asked_of_a_suspect_link_is_better_asked_of_one_that_answers() {
+        use Health::{Draining, Full, Healthy, Suspect};
+        let elsewhere = |links: &[Fake]| group(links).is_better_asked_elsewhere(SessionId(0));
+        assert!(elsewhere(&[Fake(Suspect, 1), Fake(Healthy, 0)]));
+        assert!(elsewhere(&[Fake(Suspect, 1), Fake(Suspect, 0), Fake(Full, 9)]));
+        assert!(!elsewhere(&[Fake(Healthy, 1), Fake(Healthy, 0)]));
+        assert!(!elsewhere(&[Fake(Suspect, 1), Fake(Suspect, 0)]));
+        assert!(!elsewhere(&[Fake(Suspect, 1), Fake(Draining, 0)]));
+        assert!(!elsewhere(&[Fake(Suspect, 1)]));
+        assert!(!elsewhere(&[]));
     }
 
     #[test]

@@ -166,19 +166,19 @@ impl GroupLinks {
             // Listens before it looks, so that no join falls in between.
             let mut join = pin!(self.joins.notified());
             join.as_mut().enable();
-            if self.pick(None).is_ok() {
+            if self.pick(&[]).is_ok() {
                 return;
             }
             join.await;
         }
     }
 
-    /// Picks the link for a new exchange, and never the one to avoid.
+    /// Picks the link for a new exchange, and never one of those to avoid.
     ///
     /// # Errors
     ///
     /// When there is none that takes one.
-    pub fn pick(&self, avoid: Option<SessionId>) -> Result<Picked, NoLink> {
+    pub fn pick(&self, avoid: &[SessionId]) -> Result<Picked, NoLink> {
         let members = self.members.load();
         match members.pick(fastrand::u64(..), avoid) {
             Some(member) => Ok(Picked { session: member.session, link: member.link.clone() }),
@@ -187,10 +187,15 @@ impl GroupLinks {
         }
     }
 
-    /// Returns whether a session is in the group and its link is not lost.
-    pub fn has(&self, session: SessionId) -> bool {
-        let alive = |member: &Member<Link>| member.session == session && member.link.close_reason().is_none();
+    /// Returns whether one of these sessions is in the group and its link is not lost.
+    pub fn has_any(&self, sessions: &[SessionId]) -> bool {
+        let alive = |member: &Member<Link>| sessions.contains(&member.session) && member.link.close_reason().is_none();
         self.members.load().as_slice().iter().any(alive)
+    }
+
+    /// Returns whether what was asked of a session is better asked of another one.
+    pub fn is_better_asked_elsewhere(&self, session: SessionId) -> bool {
+        self.members.load().is_better_asked_elsewhere(session)
     }
 
     /// Waits for a link to join, up to `patience` after the last one left and to `deadline`. Cancel-safe.

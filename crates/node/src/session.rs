@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// How often a link's pulse is felt.
-const PULSE: Duration = Duration::from_millis(500);
+const PULSE: Duration = Duration::from_millis(250);
 
 /// How long a peer has to make room for a control message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

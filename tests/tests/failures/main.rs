@@ -4,4 +4,5 @@ mod entry;
 mod link;
 mod loops;
 mod mark;
+mod suspect;
 mod upstream;

@@ -15,9 +15,10 @@ use adit_core::{
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body::Body;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::Instant;
 
 use super::{
+    patience::{Patience, Sent},
     reply::{Next, next_reply, read_reply},
     response::{AnswerBody, answer_from},
     upload::{Leftover, Steps, start_late, step, upload},
@@ -43,33 +44,35 @@ const CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// [`Failure::Timeout`] when there is no response head at the deadline, what the answerer says in
-/// [`Reply::Failed`], or what happened to the link; with it, whether anything was sent.
+/// [`Failure::Timeout`] when there is no response head at the deadline, [`Failure::LinkLost`] when the exchange is given
+/// up before, what the answerer says in [`Reply::Failed`](adit_core::wire::exchange::Reply::Failed), or what happened to
+/// the link; with it, whether anything was sent.
 pub async fn ask<B>(
     link: &Link,
     head: &RequestHead,
     mut body: B,
     limits: Limits,
-    deadline: Instant,
+    patience: Patience<'_>,
     record: &mut Record,
 ) -> Result<Response<AnswerBody>, Unanswered>
 where
     B: Body<Data = Bytes, Error = Failure> + Send + Unpin + 'static,
 {
-    let wait = deadline.saturating_duration_since(Instant::now());
-    let permit = link.permit(deadline).await.map_err(Unanswered::unsent)?;
+    let wait = patience.deadline.saturating_duration_since(Instant::now());
+    let permit = turn(link, patience).await.map_err(Unanswered::unsent)?;
     let mut outbox = Outbox::new(limits);
     outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
-    let begun = timeout_at(deadline, begin(link, head, &mut outbox, &mut body));
-    let (send, mut recv, complete) = begun.await.unwrap_or(Err(Failure::Timeout.into()))?;
+    let opened = patience.wait(Sent::Nothing, link.open()).await.unwrap_or_else(Err).map_err(Unanswered::unsent)?;
+    let begun = patience.wait(Sent::Something, begin(opened, head, &mut outbox, &mut body));
+    let (send, mut recv, complete) = begun.await??;
     record.opened();
 
     if let Some(upgrade) = head.upgrade {
         let switched = ask_to_switch(&head.method, upgrade, send, recv, limits, permit);
-        return Ok(timeout_at(deadline, switched).await.unwrap_or(Err(Failure::Timeout))?);
+        return Ok(patience.wait(Sent::Something, switched).await??);
     }
     let unasked = !complete && headers::expects_continue(&head.headers);
-    let early = if unasked { continued(&mut recv, &limits, &head.method, deadline).await? } else { None };
+    let early = if unasked { continued(&mut recv, &limits, &head.method, patience).await? } else { None };
     let (upload, (reply, kind)) = if let Some((reply, kind)) = early {
         let upload = if reply.status.is_success() {
             start_late(Box::pin(upload(outbox, body, send, Arc::default()))).await
@@ -79,12 +82,12 @@ where
         (upload, (reply, kind))
     } else if complete {
         send.finish();
-        let reply = timeout_at(deadline, read_reply(&mut recv, &limits, &head.method));
-        (None, reply.await.unwrap_or(Err(Failure::Timeout))?)
+        let reply = read_reply(&mut recv, &limits, &head.method);
+        (None, patience.wait(Sent::Something, reply).await??)
     } else {
         let steps = Arc::<Steps>::default();
         let upload = Box::pin(upload(outbox, body, send, Arc::clone(&steps)));
-        upload_and_read_reply(upload, &steps, &mut recv, &limits, &head.method, wait).await?
+        upload_and_read_reply(upload, &steps, &mut recv, &limits, &head.method, (patience, wait)).await?
     };
     // Nobody asked for it: RFC 9110 §15.2.2.
     if reply.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -98,33 +101,41 @@ where
 pub struct Unanswered {
     /// What happened.
     pub failure: Failure,
-    /// Whether nothing of the request has left this node.
-    pub unsent: bool,
+    /// Whether something of the request has left this node.
+    pub sent: Sent,
 }
 
 impl From<Failure> for Unanswered {
     fn from(failure: Failure) -> Self {
-        Self { failure, unsent: false }
+        Self { failure, sent: Sent::Something }
     }
 }
 
 impl Unanswered {
     fn unsent(failure: Failure) -> Self {
-        Self { failure, unsent: true }
+        Self { failure, sent: Sent::Nothing }
     }
 }
 
-/// Opens the stream, and sends the head with what the body has ready. Returns whether that was all.
+/// Waits until the link takes one more exchange.
+async fn turn(link: &Link, patience: Patience<'_>) -> Result<ExchangePermit, Failure> {
+    match patience.wait(Sent::Nothing, link.permit()).await {
+        Ok(permit) => permit,
+        Err(Failure::Timeout) => Err(Failure::Overloaded),
+        Err(given_up) => Err(given_up),
+    }
+}
+
+/// Sends the head with what the body has ready. Returns whether that was all.
 async fn begin<B>(
-    link: &Link,
+    (mut send, recv): (SendStream, RecvStream),
     head: &RequestHead,
     outbox: &mut Outbox,
     body: &mut B,
-) -> Result<(SendStream, RecvStream, bool), Unanswered>
+) -> Result<(SendStream, RecvStream, bool), Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    let (mut send, recv) = link.open().await.map_err(Unanswered::unsent)?;
     if head.body == BodyKind::None || headers::expects_continue(&head.headers) {
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;
         return Ok((send, recv, head.body == BodyKind::None));
@@ -133,7 +144,7 @@ where
         Ok(complete) => Ok((send, recv, complete)),
         Err(failure) => {
             send.reset(failure);
-            Err(failure.into())
+            Err(failure)
         }
     }
 }
@@ -145,26 +156,26 @@ async fn upload_and_read_reply<U>(
     recv: &mut RecvStream,
     limits: &Limits,
     method: &Method,
-    wait: Duration,
+    (patience, wait): (Patience<'_>, Duration),
 ) -> Result<(Option<Leftover>, (ReplyHead, BodyKind)), Failure>
 where
     U: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     let mut reply = pin!(read_reply(recv, limits, method));
     let mut seen = 0;
-    loop {
+    let next = async {
         tokio::select! {
             biased;
-            reply = &mut reply => {
-                // The response came first: the rest of the upload goes on beside it.
-                return Ok((Some(Leftover::beside(upload)), reply?));
-            }
-            uploaded = &mut upload => {
-                uploaded?;
-                let reply = timeout(wait, reply).await.unwrap_or(Err(Failure::Timeout))?;
-                return Ok((None, reply));
-            }
-            () = sleep(wait) => {}
+            reply = &mut reply => First::Reply(reply),
+            uploaded = &mut upload => First::Uploaded(uploaded),
+        }
+    };
+    let mut next = pin!(next);
+    let first = loop {
+        match patience.wait_until(Instant::now() + wait, Sent::Something, next.as_mut()).await {
+            Ok(first) => break first,
+            Err(Failure::Timeout) => {}
+            Err(given_up) => return Err(given_up),
         }
         let taken = steps.taken();
         // Whoever sends the body has its own deadline; this one is for whoever takes it.
@@ -172,7 +183,22 @@ where
             return Err(Failure::Timeout);
         }
         seen = taken;
+    };
+    match first {
+        // The response came first: the rest of the upload goes on beside it.
+        First::Reply(reply) => Ok((Some(Leftover::beside(upload)), reply?)),
+        First::Uploaded(uploaded) => {
+            uploaded?;
+            let reply = patience.wait_until(Instant::now() + wait, Sent::Something, reply).await??;
+            Ok((None, reply))
+        }
     }
+}
+
+/// What happens first to a request whose body takes time.
+enum First {
+    Reply(Result<(ReplyHead, BodyKind), Failure>),
+    Uploaded(Result<(), Failure>),
 }
 
 /// Waits for the answer to a request to switch protocols, with our half of the stream still open.
@@ -199,7 +225,7 @@ async fn continued(
     recv: &mut RecvStream,
     limits: &Limits,
     method: &Method,
-    deadline: Instant,
+    patience: Patience<'_>,
 ) -> Result<Option<(ReplyHead, BodyKind)>, Failure> {
     let asked = async {
         loop {
@@ -210,5 +236,10 @@ async fn continued(
             }
         }
     };
-    timeout_at(deadline.min(Instant::now() + CONTINUE_TIMEOUT), asked).await.unwrap_or(Ok(None))
+    let enough = patience.deadline.min(Instant::now() + CONTINUE_TIMEOUT);
+    match patience.wait_until(enough, Sent::Something, asked).await {
+        Ok(asked) => asked,
+        Err(Failure::Timeout) => Ok(None),
+        Err(given_up) => Err(given_up),
+    }
 }

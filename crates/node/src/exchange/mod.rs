@@ -2,12 +2,14 @@
 //!
 //! Lowest first; a file uses only what stands above it:
 //!
-//! 1. [`upload`] a request body on its way over a link
-//! 2. [`reply`] what comes back before the body of a response
-//! 3. [`response`] a response that came over a link
-//! 4. [`ask`](mod@ask) the side that asks
-//! 5. [`answer`](mod@answer) the side that answers
+//! 1. [`patience`] how long whoever asks waits on a link
+//! 2. [`upload`] a request body on its way over a link
+//! 3. [`reply`] what comes back before the body of a response
+//! 4. [`response`] a response that came over a link
+//! 5. [`ask`](mod@ask) the side that asks
+//! 6. [`answer`](mod@answer) the side that answers
 
+pub mod patience;
 pub mod upload;
 pub mod reply;
 pub mod response;
@@ -17,5 +19,6 @@ pub mod answer;
 pub use self::{
     answer::{Handled, answer},
     ask::{Unanswered, ask},
+    patience::{Patience, Sent},
     response::AnswerBody,
 };

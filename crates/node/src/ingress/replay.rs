@@ -47,6 +47,11 @@ impl<B: Body> Replay<B> {
         Some(Self { shared: Some(Arc::clone(shared)), position: 0 })
     }
 
+    /// Returns whether there can be another reading from the start.
+    pub fn can_go_again(&self) -> bool {
+        self.shared.as_ref().is_none_or(|shared| !lock(shared).gone)
+    }
+
     /// Keeps nothing from now on: there is a reply.
     pub fn settle(&self) {
         if let Some(shared) = &self.shared {

@@ -21,7 +21,7 @@ use adit_core::{
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ use super::{
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
-    exchange::{self, AnswerBody, Unanswered},
+    exchange::{self, AnswerBody, Patience, Sent, Unanswered},
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
     stream::StreamError,
@@ -219,20 +219,27 @@ impl Ingress {
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
         let mut reading = body.again();
-        let mut avoid = None;
+        // Grows only where something fails.
+        let mut tried = Vec::new();
         let mut failed = None;
         for _ in 0..=route.options.retries {
             // Too much of the body is gone to send it again.
             let Some(this) = reading.take() else { break };
-            let picked = match self.pick(rules, route, avoid, deadline).await {
+            let picked = match self.pick(rules, route, &tried, deadline).await {
                 Ok(Some(picked)) => picked,
                 Ok(None) => break,
                 // What happened to the request says more than that it cannot be tried again.
                 Err(none) => return Err(failed.unwrap_or(none)),
             };
             record.carried_by(picked.link.peer());
-            let Unanswered { failure, unsent } =
-                match exchange::ask(&picked.link, head, this, rules.limits, deadline, record).await {
+            let leave = |sent| {
+                repeatable(&head.method, sent, Failure::LinkLost)
+                    && route.group.is_better_asked_elsewhere(picked.session)
+                    && body.can_go_again()
+            };
+            let patience = Patience { deadline, leave: &leave };
+            let Unanswered { failure, sent } =
+                match exchange::ask(&picked.link, head, this, rules.limits, patience, record).await {
                     Ok(response) => {
                         body.settle();
                         return Ok(response);
@@ -240,40 +247,43 @@ impl Ingress {
                     Err(unanswered) => unanswered,
                 };
             failed = Some(failure);
-            // RFC 9110 §9.2.2: a lost link proves nothing, so only what may be done twice is.
-            let repeatable =
-                unsent || failure.retryable() || failure == Failure::LinkLost && head.method.is_idempotent();
-            if !repeatable || Instant::now() >= deadline {
+            if !repeatable(&head.method, sent, failure) || Instant::now() >= deadline {
                 break;
             }
-            avoid = Some(picked.session);
+            tried.push(picked.session);
             reading = body.again();
         }
         Err(failed.unwrap_or(self.absent))
     }
 
-    /// Picks a link, other than the one to avoid. A group that has just lost its last link may get it back.
+    /// Picks a link, other than those that were tried. A group that has just lost its last link may get it back.
     ///
-    /// Returns `None` when there is none beside the one to avoid.
+    /// Returns `None` when there is none beside those that were tried.
     async fn pick(
         &self,
         rules: &Rules,
         route: &Route,
-        avoid: Option<SessionId>,
+        tried: &[SessionId],
         deadline: Instant,
     ) -> Result<Option<Picked>, Failure> {
-        match route.group.pick(avoid) {
+        match route.group.pick(tried) {
             Ok(picked) => return Ok(Some(picked)),
-            Err(_) if avoid.is_some_and(|avoid| route.group.has(avoid)) => return Ok(None),
+            Err(_) if route.group.has_any(tried) => return Ok(None),
             Err(NoLink::Absent | NoLink::Draining) => {}
         }
         route.group.rejoined(rules.timeouts.rejoin, deadline).await;
-        let picked = route.group.pick(None).map_err(|none| match none {
+        let picked = route.group.pick(&[]).map_err(|none| match none {
             NoLink::Absent => self.absent,
             NoLink::Draining => Failure::Draining,
         })?;
         Ok(Some(picked))
     }
+}
+
+/// Returns whether a request may be asked again after such an end. A lost link proves nothing, so only what may be done
+/// twice is (RFC 9110 §9.2.2).
+fn repeatable(method: &Method, sent: Sent, failure: Failure) -> bool {
+    sent == Sent::Nothing || failure.retryable() || failure == Failure::LinkLost && method.is_idempotent()
 }
 
 fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure> {

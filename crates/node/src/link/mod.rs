@@ -28,10 +28,7 @@ use adit_core::{
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use quinn::VarInt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     stream::{RecvStream, SendStream, Sending, StreamError},
@@ -177,17 +174,14 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// [`Failure::Overloaded`] when none is free at the deadline, [`Failure::Draining`] when the link goes away.
-    pub async fn permit(&self, deadline: time::Instant) -> Result<ExchangePermit, Failure> {
+    /// [`Failure::Draining`] when the link goes away.
+    pub async fn permit(&self) -> Result<ExchangePermit, Failure> {
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Failure::Draining);
         }
         let permit = match Arc::clone(&self.0.permits).try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => time::timeout_at(deadline, Arc::clone(&self.0.permits).acquire_owned())
-                .await
-                .map_err(|_| Failure::Overloaded)?
-                .map_err(|_| Failure::Draining)?,
+            Err(_) => Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| Failure::Draining)?,
         };
         // It may have come to that while we waited.
         if self.health() == Health::Draining {
