@@ -104,7 +104,11 @@ pub fn everything_to(server: ServerUrl) -> EgressSettings {
 /// The way out for the requests of one pattern.
 pub fn to(pattern: Pattern, upstream: UpstreamSettings) -> EgressSettings {
     let rule = EgressRule { pattern, groups: None, upstream: "app".to_owned(), options: RuleOptions::default() };
-    EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) }
+    EgressSettings {
+        rules: vec![rule],
+        upstreams: HashMap::from([("app".to_owned(), upstream)]),
+        ..EgressSettings::default()
+    }
 }
 
 /// Waits that no test runs into by chance, and quick tries to get back.

@@ -157,7 +157,11 @@ fn client_settings(
         },
         http: None,
         https: None,
-        egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("backend".to_owned(), upstream)]) },
+        egress: EgressSettings {
+            rules: vec![rule],
+            upstreams: HashMap::from([("backend".to_owned(), upstream)]),
+            ..EgressSettings::default()
+        },
         admin: None,
         limits: Limits::default(),
         timeouts: Timeouts::default(),

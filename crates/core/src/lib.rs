@@ -15,6 +15,7 @@
 //! 8. [`group`] the members of a group and who gets the next exchange
 //! 9. [`backoff`] how long to wait before the next dial
 //! 10. [`health`] whether a backend server is to be used
+//! 11. [`dial`] which addresses may be dialled
 
 pub mod id;
 pub mod limits;
@@ -26,3 +27,4 @@ pub mod balance;
 pub mod group;
 pub mod backoff;
 pub mod health;
+pub mod dial;

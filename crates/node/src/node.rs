@@ -3,7 +3,7 @@
 mod client;
 mod server;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_core::{route::Conflict, wire::codec::EncodeError};
 use quinn::Endpoint;
@@ -58,6 +58,12 @@ pub enum StartError {
     /// What is pushed to clients.
     #[error("groups: {0}")]
     Push(#[from] EncodeError),
+}
+
+/// Returns the TCP addresses that a node listens on.
+fn own_addresses(entries: &Entries, admin: Option<&Admin>) -> Vec<SocketAddr> {
+    let own = [entries.http_address(), entries.https_address(), admin.map(Admin::address)];
+    own.into_iter().flatten().collect()
 }
 
 /// What both kinds of node are made of when they run, beside what makes their links.

@@ -1,8 +1,12 @@
 //! Pushed configuration: what a server sends to the clients of a group, and what a client makes of it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use adit_core::{
+    dial::{DialRules, Refused},
     limits::Timeouts,
     wire::{
         codec::{self, EncodeError},
@@ -16,7 +20,10 @@ use tokio::sync::watch;
 
 use crate::{
     credentials::TlsError,
-    egress::service::{EgressError, Routes},
+    egress::{
+        guard::Guard,
+        service::{EgressError, Routes},
+    },
     settings::{
         Allow, EgressSettings, HostPort,
         resolve::{self, At, ResolveError},
@@ -64,10 +71,18 @@ pub struct Pushed {
 pub struct Policy {
     /// What pushed rules may make it dial.
     pub allow: Allow,
-    /// Its own listeners, which are never an upstream.
-    pub own: Vec<SocketAddr>,
+    /// Which addresses it dials.
+    pub dial: DialRules,
     /// How the upstreams of pushed rules wait.
     pub timeouts: Timeouts,
+}
+
+impl Policy {
+    /// Returns what judges the addresses of pushed upstreams. What `allow` names may be special: 0.0.0.0/0 means none
+    /// of those.
+    fn guard(&self) -> Guard {
+        Guard::pushed(DialRules { named: self.allow.networks(), ..self.dial.clone() })
+    }
 }
 
 /// Why a client does not apply what was pushed.
@@ -84,13 +99,13 @@ pub enum PushError {
         /// What it would dial.
         address: HostPort,
     },
-    /// An upstream is one of the client's own listeners.
-    #[error("upstreams.{upstream}: {address} is this client itself")]
-    Own {
+    /// An upstream is at an address that the client does not dial.
+    #[error("upstreams.{upstream}: {refused}")]
+    Refused {
         /// The upstream.
         upstream: String,
-        /// What it would dial.
-        address: HostPort,
+        /// Why not.
+        refused: Refused,
     },
     /// The rules cannot be used.
     #[error(transparent)]
@@ -101,12 +116,16 @@ impl Pushed {
     /// Sets what pushed configuration is judged by. Rules in force that it does not permit end at once; what was
     /// refused before is judged again when the server's next push comes, within a sync interval.
     pub fn judge_by(&self, policy: Policy) {
-        if let Some(applied) = self.applied.load_full()
-            && let Err(error) = routes(GroupConfig::clone(&applied), &policy)
-        {
-            tracing::warn!("pushed configuration is out of force: {error}");
-            self.applied.store(None);
-            self.routes.store(Arc::default());
+        if let Some(applied) = self.applied.load_full() {
+            match routes(GroupConfig::clone(&applied), &policy) {
+                // The names in it are judged by the new policy when they are dialled.
+                Ok(routes) => self.routes.store(Arc::new(routes)),
+                Err(error) => {
+                    tracing::warn!("pushed configuration is out of force: {error}");
+                    self.applied.store(None);
+                    self.routes.store(Arc::default());
+                }
+            }
         }
         self.policy.store(Arc::new(policy));
         self.seen.store(None);
@@ -158,19 +177,22 @@ fn routes(config: GroupConfig, policy: &Policy) -> Result<Routes, PushError> {
         Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() })
     };
     let settings = resolve::egress(&At::default(), config.egress, config.upstreams, no_files)?;
-    check_allowed(&settings, policy)?;
-    Ok(Routes::new(settings, &policy.timeouts)?)
+    let guard = policy.guard();
+    check_allowed(&settings, policy, &guard)?;
+    Ok(Routes::new(settings, &guard, &policy.timeouts)?)
 }
 
-fn check_allowed(settings: &EgressSettings, policy: &Policy) -> Result<(), PushError> {
+/// Names are judged again when they are dialled: see [`Guard`].
+fn check_allowed(settings: &EgressSettings, policy: &Policy, guard: &Guard) -> Result<(), PushError> {
     for (name, upstream) in &settings.upstreams {
         for server in &upstream.servers {
             let (upstream, address) = (name.clone(), server.address.clone());
-            if policy.own.iter().any(|own| address == HostPort { host: own.ip().to_string(), port: own.port() }) {
-                return Err(PushError::Own { upstream, address });
-            }
             if !policy.allow.permits(&address) {
                 return Err(PushError::NotAllowed { upstream, address });
+            }
+            if let Ok(ip) = address.host.parse::<IpAddr>() {
+                let judged = guard.judge(&address, SocketAddr::new(ip, address.port));
+                judged.map_err(|refused| PushError::Refused { upstream, refused })?;
             }
         }
     }
@@ -194,7 +216,8 @@ mod tests {
         allow.add("127.0.0.1:3000").unwrap();
         allow.add("127.0.0.1:8081").unwrap();
         let pushed = Pushed::default();
-        pushed.judge_by(Policy { allow, own: vec![([127, 0, 0, 1], 8081).into()], timeouts: Timeouts::default() });
+        let dial = DialRules { own: vec![([127, 0, 0, 1], 8081).into()], ..DialRules::default() };
+        pushed.judge_by(Policy { allow, dial, timeouts: Timeouts::default() });
         pushed
     }
 
@@ -227,7 +250,32 @@ mod tests {
 
     #[test]
     fn a_client_is_not_its_own_upstream() {
-        assert_eq!(refusal(&client(), "http://127.0.0.1:8081"), "upstreams.app: 127.0.0.1:8081 is this client itself");
+        let why = refusal(&client(), "http://127.0.0.1:8081");
+        assert_eq!(why, "upstreams.app: 127.0.0.1:8081 is this node itself, which listens on 127.0.0.1:8081");
+    }
+
+    #[test]
+    fn a_wide_network_in_allow_names_no_metadata_service() {
+        for (allow, applied) in [("0.0.0.0/0:80", false), ("169.254.169.254:80", true), ("169.254.169.254/32:80", true)]
+        {
+            let pushed = Pushed::default();
+            let mut policy = Policy::default();
+            policy.allow.add(allow).unwrap();
+            pushed.judge_by(policy);
+            let outcome = pushed.apply(config("http://169.254.169.254:80"));
+            assert_eq!(outcome == ConfigOutcome::Applied, applied, "{allow}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn new_dial_rules_are_in_force_for_what_was_pushed_before() {
+        let pushed = client();
+        pushed.apply(config("http://127.0.0.1:3000"));
+        let mut policy = Policy { dial: DialRules::default(), ..Policy::default() };
+        policy.allow.add("127.0.0.1:3000").unwrap();
+        policy.dial.deny.push("127.0.0.0/8".parse().unwrap());
+        pushed.judge_by(policy);
+        assert!(pushed.routes().load().is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 
 use adit_core::{
     balance::policy::Policy,
+    dial::{DialRules, Network},
     http::proxy_protocol,
     id::Group,
     limits::{Limits, Timeouts},
@@ -192,6 +193,8 @@ pub struct EgressSettings {
     pub rules: Vec<EgressRule>,
     /// The upstreams that the rules name.
     pub upstreams: HashMap<String, UpstreamSettings>,
+    /// Which addresses the node dials, beside its own listeners, which it never does.
+    pub dial: DialRules,
 }
 
 /// Requests → upstream.
@@ -334,6 +337,15 @@ impl Allow {
             None => Allowed::Host(text.parse()?),
         });
         Ok(())
+    }
+
+    /// Returns the addresses and networks that are named.
+    pub fn networks(&self) -> Vec<Network> {
+        let network = |allowed: &Allowed| match allowed {
+            Allowed::Host(host) => Some(Network::new(host.host.parse::<IpAddr>().ok()?.into(), Some(host.port))),
+            Allowed::Network(network, port) => Some(Network::new(*network, Some(*port))),
+        };
+        self.0.iter().filter_map(network).collect()
     }
 
     /// Returns whether `address` is named: as it stands, or by a network that its host, an IP address, is in.

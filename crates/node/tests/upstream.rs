@@ -22,7 +22,7 @@ use adit_core::{
 };
 use adit_node::{
     body::RecvBody,
-    egress::{request::RequestBody, upstream::Upstream},
+    egress::{guard::Guard, request::RequestBody, upstream::Upstream},
     settings::{HealthCheck, UpstreamSettings},
     stream::RecvStream,
 };
@@ -231,7 +231,7 @@ fn urls(urls: impl IntoIterator<Item = String>) -> UpstreamSettings {
 }
 
 fn upstream(settings: UpstreamSettings) -> Upstream {
-    Upstream::new("test".into(), settings, &Timeouts::default()).unwrap()
+    Upstream::new("test".into(), settings, &Guard::default(), &Timeouts::default()).unwrap()
 }
 
 fn get(path: &str) -> RequestHead {

@@ -32,6 +32,9 @@ pub struct ServerFile {
     /// Who may join.
     #[serde(default)]
     pub groups: BTreeMap<String, Group>,
+    /// Which addresses upstreams may be at.
+    #[serde(default)]
+    pub dial: Dial,
     /// Where operators connect.
     pub admin: Option<AdminEntry>,
     /// Bounds.
@@ -58,6 +61,9 @@ pub struct ClientFile {
     /// The upstreams that egress rules name.
     #[serde(default)]
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Which addresses upstreams may be at.
+    #[serde(default)]
+    pub dial: Dial,
     /// Where operators connect.
     pub admin: Option<AdminEntry>,
     /// Bounds.
@@ -170,6 +176,16 @@ pub struct Certificate {
 pub struct AdminEntry {
     /// TCP, on loopback.
     pub listen: SocketAddr,
+}
+
+/// `[dial]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dial {
+    /// Where the names of upstreams may lead: `ADDRESS` or `NETWORK/BITS`, with or without `:PORT`.
+    pub allow: Vec<String>,
+    /// What is never dialled, in the same form.
+    pub deny: Vec<String>,
 }
 
 /// `[[ingress]]`.

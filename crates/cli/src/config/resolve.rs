@@ -7,6 +7,7 @@ use std::{
 };
 
 use adit_core::{
+    dial::{DialRules, Network},
     id,
     limits::{Limits, Timeouts},
     route::{RuleOptions, options},
@@ -22,7 +23,7 @@ use adit_node::{
 };
 
 use super::file::{
-    AdminEntry as AdminFile, ClientFile, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
+    AdminEntry as AdminFile, ClientFile, Dial, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
     IngressRule as IngressFile, OneOrMany, ServerFile,
 };
 
@@ -76,7 +77,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
-        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
+        egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
@@ -91,7 +92,7 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
         tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
         https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
-        egress: egress(base, file.egress, file.upstreams, &file.limits)?,
+        egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
@@ -180,14 +181,25 @@ fn egress(
     base: &Path,
     rules: Vec<adit_core::wire::config::EgressRule>,
     upstreams: BTreeMap<String, Upstream>,
+    dial: &Dial,
     limits: &Limits,
 ) -> Result<EgressSettings, ResolveError> {
     let read_roots = |path: &Path| credentials::roots_from_file(&base.join(path));
     let mut egress = resolve::egress(&At::default(), rules, upstreams, read_roots)?;
+    egress.dial = dial_rules(&At::default().key("dial"), dial)?;
     for upstream in egress.upstreams.values_mut() {
         upstream.idle_connections_max = limits.idle_connections_max;
     }
     Ok(egress)
+}
+
+fn dial_rules(at: &At, dial: &Dial) -> Result<DialRules, ResolveError> {
+    let networks = |key, texts: &[String]| {
+        let networks = (0..).zip(texts).map(|(index, text)| at.key(key).index(index).check(text.parse::<Network>()));
+        networks.collect::<Result<Vec<_>, _>>()
+    };
+    let (allow, deny) = (networks("allow", &dial.allow)?, networks("deny", &dial.deny)?);
+    Ok(DialRules { allow, deny, ..DialRules::default() })
 }
 
 fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), ResolveError> {

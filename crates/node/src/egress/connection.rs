@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use adit_core::{failure::Failure, http::proxy_protocol};
+use adit_core::{dial::Refused, failure::Failure, http::proxy_protocol};
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -123,6 +123,9 @@ pub enum ConnectError {
     /// It was refused, or there is no way.
     #[error("cannot connect: {0}")]
     Refused(io::Error),
+    /// It may not be dialled.
+    #[error("may not connect: {0}")]
+    Forbidden(Refused),
     /// It took too long.
     #[error("cannot connect within {0:?}")]
     Late(Duration),
@@ -140,6 +143,10 @@ impl ConnectError {
         match self {
             Self::Unresolved(_) => Failure::UpstreamUnresolved,
             Self::Refused(_) => Failure::UpstreamRefused,
+            Self::Forbidden(Refused::Own { .. }) => Failure::Loop,
+            Self::Forbidden(Refused::Denied { .. } | Refused::Special { .. } | Refused::NotAllowed { .. }) => {
+                Failure::UpstreamForbidden
+            }
             Self::Late(_) => Failure::UpstreamRefused,
             Self::Tls(_) => Failure::UpstreamTls,
             Self::Http(_) => Failure::UpstreamReset,
@@ -148,7 +155,7 @@ impl ConnectError {
 }
 
 impl Connector {
-    /// Prepares to connect to `url`, whose name is resolved at most once per `resolve_interval`.
+    /// Prepares to connect to `url` by way of `dialer`.
     ///
     /// `tls` is for `https://`, and so is `server_name`, which stands in for the host in the handshake;
     /// `title_case_headers` is how field names are written in HTTP/1.1.
@@ -158,11 +165,11 @@ impl Connector {
     /// When the host of an `https://` URL is no name that a certificate can have.
     pub fn new(
         url: ServerUrl,
+        dialer: Dialer,
         tls: &Arc<ClientConfig>,
         server_name: Option<&ServerName<'static>>,
         proxy_protocol: Option<proxy_protocol::Version>,
         title_case_headers: bool,
-        resolve_interval: Duration,
     ) -> Result<Self, InvalidDnsNameError> {
         let speech = match (url.protocol, server_name) {
             (Protocol::Http1, _) => Speech::Http1,
@@ -170,7 +177,6 @@ impl Connector {
             (Protocol::Https, Some(name)) => Speech::Tls(Tls::new(tls, name.clone())),
             (Protocol::Https, None) => Speech::Tls(Tls::new(tls, ServerName::try_from(url.address.host.clone())?)),
         };
-        let dialer = Dialer::new(url.address.clone(), resolve_interval);
         Ok(Self { url, dialer, speech, proxy_protocol, title_case_headers })
     }
 
@@ -193,6 +199,7 @@ impl Connector {
         let mut tcp = self.dialer.connect().await.map_err(|error| match error {
             DialError::Unresolved(error) => ConnectError::Unresolved(error),
             DialError::Refused(error) => ConnectError::Refused(error),
+            DialError::Forbidden(refused) => ConnectError::Forbidden(refused),
         })?;
         if let Some(version) = self.proxy_protocol {
             let written = async {

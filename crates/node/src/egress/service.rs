@@ -18,6 +18,7 @@ use http::{HeaderValue, Method};
 use tokio::time::timeout;
 
 use super::{
+    guard::Guard,
     server::Lease,
     upstream::{Upstream, UpstreamBody, UpstreamError},
 };
@@ -80,15 +81,15 @@ pub enum EgressError {
 }
 
 impl Routes {
-    /// Builds the rules and prepares their upstreams.
+    /// Builds the rules and prepares their upstreams, whose addresses `guard` judges.
     ///
     /// # Errors
     ///
     /// When two rules conflict or an upstream is missing or cannot be used.
-    pub fn new(settings: EgressSettings, timeouts: &Timeouts) -> Result<Self, EgressError> {
+    pub fn new(settings: EgressSettings, guard: &Guard, timeouts: &Timeouts) -> Result<Self, EgressError> {
         let mut upstreams = HashMap::new();
         for (name, upstream) in settings.upstreams {
-            upstreams.insert(name.clone(), Arc::new(Upstream::new(name, upstream, timeouts)?));
+            upstreams.insert(name.clone(), Arc::new(Upstream::new(name, upstream, guard, timeouts)?));
         }
         let mut routes = Vec::new();
         for rule in settings.rules {

@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use adit_core::dial::Refused;
 use tokio::{
     net::{TcpStream, lookup_host},
     sync::Mutex,
@@ -17,6 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use super::guard::Guard;
 use crate::settings::HostPort;
 
 /// How long an address has to itself before the next one is tried beside it (RFC 8305 §5).
@@ -30,6 +32,7 @@ const RESOLVED_MIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Dialer {
     target: HostPort,
+    guard: Guard,
     resolve_interval: Duration,
     /// Held while the name is resolved, so that those who need a connection at the same time ask once.
     known: Mutex<Option<Known>>,
@@ -38,8 +41,16 @@ pub struct Dialer {
 
 #[derive(Clone, Debug)]
 struct Known {
-    addresses: Arc<[SocketAddr]>,
+    addresses: Arc<Addresses>,
     since: Instant,
+}
+
+/// What a name stands for.
+#[derive(Debug, Default)]
+struct Addresses {
+    all: Box<[SocketAddr]>,
+    /// Whether the log says that some of them are not dialled: once for each answer of the resolver.
+    told: AtomicBool,
 }
 
 /// Why there is no TCP connection.
@@ -49,13 +60,15 @@ pub enum DialError {
     Unresolved(io::Error),
     /// No address of it can be connected to.
     Refused(io::Error),
+    /// No address of it may be dialled.
+    Forbidden(Refused),
 }
 
 impl Dialer {
     /// Prepares to connect to `target`, whose addresses are used for `resolve_interval` before it is resolved
-    /// again.
-    pub fn new(target: HostPort, resolve_interval: Duration) -> Self {
-        Self { target, resolve_interval, known: Mutex::default(), turn: AtomicUsize::new(0) }
+    /// again, as far as `guard` lets them.
+    pub fn new(target: HostPort, guard: Guard, resolve_interval: Duration) -> Self {
+        Self { target, guard, resolve_interval, known: Mutex::default(), turn: AtomicUsize::new(0) }
     }
 
     /// Connects to the addresses in turn, each time to another one first, until one of them accepts.
@@ -68,19 +81,19 @@ impl Dialer {
     /// What happened to the last address.
     pub async fn connect(&self) -> Result<TcpStream, DialError> {
         let known = self.resolve(None).await?;
-        let refused = match self.connect_any(&known).await {
+        let refused = match self.connect_any(&self.permitted(&known)?).await {
             Ok(tcp) => return Ok(tcp),
             Err(error) => error,
         };
         let again = self.resolve(Some(&known)).await?;
-        if again == known {
+        if Arc::ptr_eq(&again, &known) || again.all == known.all {
             return Err(DialError::Refused(refused));
         }
-        self.connect_any(&again).await.map_err(DialError::Refused)
+        self.connect_any(&self.permitted(&again)?).await.map_err(DialError::Refused)
     }
 
     /// Returns the addresses; `stale` is what did not work.
-    async fn resolve(&self, stale: Option<&Arc<[SocketAddr]>>) -> Result<Arc<[SocketAddr]>, DialError> {
+    async fn resolve(&self, stale: Option<&Arc<Addresses>>) -> Result<Arc<Addresses>, DialError> {
         let mut known = self.known.lock().await;
         if let Some(known) = known.as_ref() {
             let is_stale = stale.is_some_and(|stale| Arc::ptr_eq(stale, &known.addresses));
@@ -90,9 +103,32 @@ impl Dialer {
             }
         }
         let target = (self.target.host.as_str(), self.target.port);
-        let found: Arc<[SocketAddr]> = lookup_host(target).await.map_err(DialError::Unresolved)?.collect();
+        let all = lookup_host(target).await.map_err(DialError::Unresolved)?.collect();
+        let found = Arc::new(Addresses { all, told: AtomicBool::new(false) });
         *known = Some(Known { addresses: Arc::clone(&found), since: Instant::now() });
         Ok(found)
+    }
+
+    /// Returns the addresses that may be dialled: those of the resolver's choice are judged each time.
+    fn permitted(&self, addresses: &Addresses) -> Result<Vec<SocketAddr>, DialError> {
+        let (mut permitted, mut last) = (Vec::with_capacity(addresses.all.len()), None);
+        for address in &addresses.all {
+            match self.guard.judge(&self.target, *address) {
+                Ok(()) => permitted.push(*address),
+                Err(refused) => last = Some(self.tell(addresses, refused)),
+            }
+        }
+        match last {
+            Some(refused) if permitted.is_empty() => Err(DialError::Forbidden(refused)),
+            Some(_) | None => Ok(permitted),
+        }
+    }
+
+    fn tell(&self, addresses: &Addresses, refused: Refused) -> Refused {
+        if !addresses.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(target = %self.target, "an upstream is not dialled: {refused}");
+        }
+        refused
     }
 
     async fn connect_any(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
@@ -128,6 +164,7 @@ impl Dialer {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use adit_core::dial::DialRules;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -140,7 +177,12 @@ mod tests {
 
     fn dialer(address: SocketAddr) -> Dialer {
         let target = HostPort { host: address.ip().to_string(), port: address.port() };
-        Dialer::new(target, Duration::from_secs(60))
+        Dialer::new(target, Guard::default(), Duration::from_secs(60))
+    }
+
+    fn known<const N: usize>(all: [SocketAddr; N], since: Instant) -> Known {
+        let addresses = Addresses { all: all.into(), told: AtomicBool::new(false) };
+        Known { addresses: Arc::new(addresses), since }
     }
 
     #[tokio::test]
@@ -173,9 +215,71 @@ mod tests {
         drop(gone);
         let dialer = dialer(a);
         let since = Instant::now() - RESOLVED_MIN;
-        *dialer.known.lock().await = Some(Known { addresses: [dead].into(), since });
+        *dialer.known.lock().await = Some(known([dead], since));
         assert_eq!(dialer.connect().await.unwrap().peer_addr().unwrap(), a);
-        *dialer.known.lock().await = Some(Known { addresses: [dead].into(), since: Instant::now() });
+        *dialer.known.lock().await = Some(known([dead], Instant::now()));
         assert!(dialer.connect().await.is_err(), "it was resolved just now");
+    }
+    fn named(host: &str, port: u16, guard: Guard) -> Dialer {
+        Dialer::new(HostPort { host: host.to_owned(), port }, guard, Duration::from_secs(60))
+    }
+
+    async fn refusal(dialer: &Dialer) -> Option<String> {
+        match dialer.connect().await {
+            Err(DialError::Forbidden(refused)) => Some(refused.to_string()),
+            Err(DialError::Unresolved(_) | DialError::Refused(_)) | Ok(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_moves_to_a_forbidden_address_is_not_dialled_there() {
+        let (_listener, here) = listener().await;
+        let deny = DialRules { deny: vec!["127.0.0.2".parse().unwrap()], ..DialRules::default() };
+        let dialer = named("localhost", here.port(), Guard::own(deny));
+        *dialer.known.lock().await = Some(known([here], Instant::now()));
+        assert!(dialer.connect().await.is_ok());
+        for moved in ["169.254.169.254:80", "127.0.0.2:80", "[::ffff:169.254.169.254]:80"] {
+            *dialer.known.lock().await = Some(known([moved.parse().unwrap()], Instant::now()));
+            let why = refusal(&dialer).await.unwrap();
+            assert!(why.starts_with(moved), "{why}");
+        }
+        // What may be dialled still is, whatever stands beside it.
+        *dialer.known.lock().await = Some(known(["169.254.169.254:80".parse().unwrap(), here], Instant::now()));
+        assert_eq!(dialer.connect().await.unwrap().peer_addr().unwrap(), here);
+    }
+
+    #[tokio::test]
+    async fn a_number_is_a_name_and_no_address() {
+        // What the resolver of the system takes for 169.254.169.254.
+        for host in ["2852039166", "0xa9fea9fe", "169.254.43518", "0251.0376.0251.0376"] {
+            let dialer = named(host, 80, Guard::default());
+            match dialer.resolve(None).await {
+                Ok(found) => {
+                    let sought: SocketAddr = "169.254.169.254:80".parse().unwrap();
+                    assert!(found.all.contains(&sought), "{host}: {found:?}");
+                    assert!(refusal(&dialer).await.is_some(), "{host}");
+                }
+                // Other resolvers know better.
+                Err(error) => assert!(matches!(error, DialError::Unresolved(_)), "{host}: {error:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_operator_wrote_is_dialled_and_one_that_was_pushed_is_judged() {
+        let (port, pushed) = (9, Guard::pushed(DialRules::default()));
+        assert_eq!(refusal(&named("0.0.0.0", port, Guard::default())).await, None);
+        assert!(refusal(&named("0.0.0.0", port, pushed)).await.unwrap().contains("unspecified"));
+    }
+
+    #[tokio::test]
+    async fn a_listener_on_every_address_is_found_behind_each_of_them() {
+        let (_listener, here) = listener().await;
+        let own = vec![(Ipv4Addr::UNSPECIFIED, here.port()).into()];
+        let dialer = named("localhost", here.port(), Guard::own(DialRules { own, ..DialRules::default() }));
+        for address in [here, (Ipv4Addr::new(127, 9, 9, 9), here.port()).into()] {
+            *dialer.known.lock().await = Some(known([address], Instant::now()));
+            assert!(refusal(&dialer).await.unwrap().contains("this node itself"), "{address}");
+        }
     }
 }

@@ -19,9 +19,11 @@ pub use super::response::UpstreamBody;
 use super::{
     check,
     connection::{self, Connector},
+    guard::Guard,
     pool::Pool,
     request::{Address, RequestBody},
     server::{Answered, Lease, NotAnswered, Server},
+    tcp::Dialer,
 };
 use crate::settings::{ServerUrl, UpstreamSettings};
 
@@ -73,12 +75,18 @@ pub struct ServerSnapshot {
 }
 
 impl Upstream {
-    /// Prepares the servers and starts to check them where the settings say so; connects to none otherwise.
+    /// Prepares the servers, whose addresses `guard` judges, and starts to check them where the settings say so;
+    /// connects to none otherwise.
     ///
     /// # Errors
     ///
     /// When there are no servers, one of them cannot be verified, or there is no runtime for the checks.
-    pub fn new(name: String, settings: UpstreamSettings, timeouts: &Timeouts) -> Result<Self, UpstreamError> {
+    pub fn new(
+        name: String,
+        settings: UpstreamSettings,
+        guard: &Guard,
+        timeouts: &Timeouts,
+    ) -> Result<Self, UpstreamError> {
         if settings.servers.is_empty() {
             return Err(UpstreamError::Empty(name));
         }
@@ -87,13 +95,14 @@ impl Upstream {
         let shared_name: Arc<str> = name.as_str().into();
         let mut servers = Vec::new();
         for url in settings.servers {
+            let dialer = Dialer::new(url.address.clone(), guard.clone(), timeouts.upstream_resolve);
             let connector = Connector::new(
                 url.clone(),
+                dialer,
                 &tls,
                 settings.server_name.as_ref(),
                 settings.proxy_protocol,
                 settings.title_case_headers,
-                timeouts.upstream_resolve,
             )
             .map_err(|_| UpstreamError::Name { upstream: name.clone(), url })?;
             let pool = Pool::new(timeouts.upstream_idle, settings.idle_connections_max);

@@ -11,6 +11,7 @@ use std::{
 
 use adit_core::{
     backoff::Backoff,
+    dial::DialRules,
     failure::Failure,
     group::Member,
     id::{ClientId, Group, SessionId},
@@ -27,11 +28,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Running, StartError};
+use super::{Running, StartError, own_addresses};
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
-    egress::service::{Egress, Routes},
+    egress::{
+        guard::Guard,
+        service::{Egress, Routes},
+    },
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
         service::{Ingress, Route, Rules},
@@ -91,7 +95,7 @@ struct Caller {
     links: AtomicU64,
     servers: Arc<GroupLinks>,
     egress: Arc<Egress>,
-    /// This node's listeners, which a push cannot make it dial.
+    /// This node's listeners, which are no upstream.
     own: Vec<SocketAddr>,
     /// What each server has pushed, in the order of the targets.
     pushed: Vec<Arc<Pushed>>,
@@ -140,20 +144,22 @@ impl Client {
         };
         let servers = registry.group(&servers_group());
         let rules = Rules { routes: everything_to(&servers)?, limits, timeouts };
-        let own = [entries.http_address(), entries.https_address(), admin.as_ref().map(Admin::address)];
+        let own = own_addresses(&entries, admin.as_ref());
+        let dial = DialRules { own: own.clone(), ..egress.dial.clone() };
+        let guard = Guard::own(dial.clone());
         let caller = Caller {
-            egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &timeouts)?)),
+            egress: Arc::new(Egress::new(client_id.as_str(), Routes::new(egress, &guard, &timeouts)?)),
             client_id,
             recorder: recorder(meter::Side::Answered, Some(&tunnel.group)),
             group: tunnel.group,
             links: AtomicU64::new(1),
             servers,
-            own: own.into_iter().flatten().collect(),
+            own,
             pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
             unread: Unread::new(&limits, &timeouts),
             terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
         };
-        caller.judge_pushes(&tunnel.allow, timeouts);
+        caller.judge_pushes(&tunnel.allow, &dial, timeouts);
         let ingress =
             Arc::new(Ingress::new(Failure::NoServer, rules, caller.unread.clone(), recorder(meter::Side::Asked, None)));
         let told = admin::Config {
@@ -239,13 +245,14 @@ impl ClientControl {
         let ClientSettings { tunnel, http, https, egress, admin: _, limits, timeouts } = settings;
         let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
-        let own = Routes::new(egress, &timeouts)?;
+        let dial = DialRules { own: self.caller.own.clone(), ..egress.dial.clone() };
+        let own = Routes::new(egress, &Guard::own(dial.clone()), &timeouts)?;
         let routes = everything_to(&self.caller.servers)?;
         self.ingress.replace(Rules { routes, limits, timeouts });
         self.doors.replace(terms);
         self.caller.unread.replace(&limits, &timeouts);
         self.caller.egress.replace(own);
-        self.caller.judge_pushes(&tunnel.allow, timeouts);
+        self.caller.judge_pushes(&tunnel.allow, &dial, timeouts);
         self.handles.told(limits, timeouts);
         self.caller.terms.store(Arc::new(Terms { config, server_name: tunnel.server_name, limits, timeouts }));
         Ok(bound.differences(&self.bound))
@@ -298,9 +305,9 @@ impl Caller {
     }
 
     /// Sets what pushed configuration is judged by.
-    fn judge_pushes(&self, allow: &Allow, timeouts: Timeouts) {
+    fn judge_pushes(&self, allow: &Allow, dial: &DialRules, timeouts: Timeouts) {
         for pushed in &self.pushed {
-            pushed.judge_by(Policy { allow: allow.clone(), own: self.own.clone(), timeouts });
+            pushed.judge_by(Policy { allow: allow.clone(), dial: dial.clone(), timeouts });
         }
     }
 

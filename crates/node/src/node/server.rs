@@ -11,6 +11,7 @@ use std::{
 };
 
 use adit_core::{
+    dial::DialRules,
     failure::Failure,
     group::{self, Member},
     id::{Group, Identity, SessionId},
@@ -25,11 +26,14 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Running, StartError};
+use super::{Running, StartError, own_addresses};
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
-    egress::service::{Egress, Routes},
+    egress::{
+        guard::Guard,
+        service::{Egress, Routes},
+    },
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
         service::{Ingress, Route, Rules},
@@ -82,6 +86,8 @@ struct Bound {
 struct Lobby {
     registry: Arc<Registry>,
     egress: Arc<Egress>,
+    /// This node's listeners, which are no upstream.
+    own: Vec<SocketAddr>,
     house_rules: ArcSwap<HouseRules>,
     /// What the clients of each group are to have.
     wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
@@ -114,9 +120,13 @@ impl Server {
         };
         let watch = admin.as_ref().map(Admin::watch);
         let registry = Arc::new(Registry::default());
+        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
+        let own = own_addresses(&entries, admin.as_ref());
+        let guard = Guard::own(DialRules { own: own.clone(), ..egress.dial.clone() });
         let lobby = Lobby {
             registry: Arc::clone(&registry),
-            egress: Arc::new(Egress::new(&node_id, Routes::new(egress, &timeouts)?)),
+            egress: Arc::new(Egress::new(&node_id, Routes::new(egress, &guard, &timeouts)?)),
+            own,
             house_rules: ArcSwap::from_pointee(HouseRules { groups: HashMap::new(), limits, timeouts }),
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
@@ -125,7 +135,6 @@ impl Server {
         };
         lobby.replace(HouseRules { groups, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
-        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
         let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
         let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, lobby.unread.clone(), recorder));
@@ -222,7 +231,8 @@ impl ServerControl {
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
         let tunnel = server_config(&tunnel)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
-        let own = Routes::new(egress, &timeouts)?;
+        let dial = DialRules { own: self.lobby.own.clone(), ..egress.dial.clone() };
+        let own = Routes::new(egress, &Guard::own(dial), &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
         self.lobby.replace(HouseRules { groups, limits, timeouts })?;
         self.ingress.replace(Rules { routes, limits, timeouts });

@@ -9,6 +9,7 @@ use std::{
 };
 
 use adit_core::{
+    dial::DialRules,
     http::{edit::FieldEdits, headers, host::Host},
     id::Group,
     route::{BadPattern, Pattern, RouteTable, RuleOptions, options},
@@ -93,7 +94,7 @@ pub fn egress(
         rules_resolved.push(egress_rule(&at, rule)?);
     }
     check_conflicts(&at, rules_resolved.iter().map(|rule: &EgressRule| &rule.pattern))?;
-    Ok(EgressSettings { rules: rules_resolved, upstreams: resolved })
+    Ok(EgressSettings { rules: rules_resolved, upstreams: resolved, dial: DialRules::default() })
 }
 
 fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveError> {

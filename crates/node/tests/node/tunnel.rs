@@ -217,7 +217,11 @@ impl Authority {
             },
             http: None,
             https: None,
-            egress: EgressSettings { rules: vec![rule], upstreams: HashMap::from([("app".to_owned(), upstream)]) },
+            egress: EgressSettings {
+                rules: vec![rule],
+                upstreams: HashMap::from([("app".to_owned(), upstream)]),
+                ..EgressSettings::default()
+            },
             admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),
             timeouts: Timeouts::default(),

@@ -1,0 +1,5 @@
+//! Who is let in, and where nobody is let out.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
+
+mod dial;
