@@ -37,6 +37,12 @@ conformance-clients *args:
     target/clients/bin/pip install --quiet --requirement tests/clients/requirements.txt
     target/clients/bin/python tests/clients/run.py target/debug/adit --bless docs/conformance.md {{args}}
 
+# Real processes, faults drawn from a seed, every byte checked: --seed N, --minutes M, --help
+[positional-arguments]
+chaos *args:
+    @cargo build --quiet --package adit --package adit-chaos
+    @target/debug/adit-chaos chaos --adit target/debug/adit "$@"
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}
