@@ -62,6 +62,19 @@ bench-loss *args:
     cargo build --release --package adit --package baseline-grpc --package bench-loss
     @cargo run --quiet --release --package bench-loss -- "$@"
 
+# Looks for bytes that break a property of tests/properties; `just test` replays those of tests/fuzz
+fuzz target seconds="600":
+    mkdir -p tests/fuzz/target/found/{{target}}
+    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . --no-cfg-fuzzing {{target}} \
+        target/found/{{target}} corpus/{{target}} -- -max_total_time={{seconds}}
+
+# Keeps the smallest inputs that reach all that `just fuzz` has reached
+fuzz-keep target:
+    mv tests/fuzz/corpus/{{target}} tests/fuzz/target/found/{{target}}/before
+    mkdir -p tests/fuzz/corpus/{{target}}
+    cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . --no-cfg-fuzzing {{target}} \
+        corpus/{{target}} target/found/{{target}} -- -merge=1
+
 # Everything that CI checks
 check: fmt clippy doc test layers deny
 

@@ -65,7 +65,7 @@ fn parse_port(port: &str) -> Result<u16, BadHost> {
 }
 
 fn bracketed(name: &str) -> Result<&str, BadHost> {
-    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).ok_or(BadHost)?;
     address.parse::<std::net::Ipv6Addr>().map_err(|_| BadHost)?;
     Ok(name)
 }
@@ -114,6 +114,8 @@ mod tests {
             "[::1",
             "[::1]x",
             "[a]",
+            "[[::1]",
+            "[[::1]]:80",
             "a..b",
             ".a",
             "ä",

@@ -17,6 +17,9 @@ pub enum BadPath {
     /// A NUL, where some servers end the path.
     #[error("the path has a NUL byte")]
     Nul,
+    /// A `%` that becomes an escape once the one behind it is decoded: `%%361`.
+    #[error("the path has an escape within an escape")]
+    NestedEscape,
 }
 
 /// Decodes the escapes of unreserved characters and leaves everything else as it is.
@@ -25,9 +28,9 @@ pub enum BadPath {
 ///
 /// # Errors
 ///
-/// When the path has a dot segment, a backslash or a NUL, encoded or not.
+/// When the path has a dot segment, a backslash or a NUL, encoded or not, or an escape within an escape.
 pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
-    let normal = if path.contains('%') { decode_unreserved(path) } else { Cow::Borrowed(path) };
+    let normal = if path.contains('%') { decode_unreserved(path)? } else { Cow::Borrowed(path) };
     if normal.contains('\\') {
         return Err(BadPath::Backslash);
     }
@@ -40,7 +43,7 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     Ok(normal)
 }
 
-fn decode_unreserved(path: &str) -> Cow<'_, str> {
+fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, BadPath> {
     let mut decoded = String::new();
     let mut rest = path;
     while let Some(at) = rest.find('%') {
@@ -50,11 +53,19 @@ fn decode_unreserved(path: &str) -> Cow<'_, str> {
             continue;
         };
         decoded.push_str(&rest[..at]);
+        if byte.is_ascii_hexdigit() && ends_in_part_of_an_escape(&decoded) {
+            return Err(BadPath::NestedEscape);
+        }
         decoded.push(char::from(byte));
         rest = &rest[at + 3..];
     }
     decoded.push_str(rest);
-    Cow::Owned(decoded)
+    Ok(Cow::Owned(decoded))
+}
+
+/// Before an escape, `%` or `%` and a digit is no escape itself; another digit would make it one, and two paths the same.
+fn ends_in_part_of_an_escape(decoded: &str) -> bool {
+    matches!(decoded.as_bytes(), [.., b'%'] | [.., b'%', b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F'])
 }
 
 /// Unreserved characters (RFC 3986 §2.3), and the two that must be seen to be refused.
@@ -83,6 +94,7 @@ mod tests {
             ("/%zz%4", "/%zz%4"),
             ("/%2561", "/%2561"),
             ("/a.b/...", "/a.b/..."),
+            ("/%%67", "/%g"),
             ("*", "*"),
         ] {
             assert_eq!(normalise(path).as_deref(), Ok(normal), "{path}");
@@ -99,6 +111,9 @@ mod tests {
             ("/a\\b", BadPath::Backslash),
             ("/a%5cb", BadPath::Backslash),
             ("/a%00", BadPath::Nul),
+            ("/%%361", BadPath::NestedEscape),
+            ("/%6%31", BadPath::NestedEscape),
+            ("/%%310", BadPath::NestedEscape),
         ] {
             assert_eq!(normalise(path), Err(why), "{path}");
         }
@@ -115,6 +130,8 @@ mod tests {
             if let Ok(normal) = normalise(&path) {
                 proptest::prop_assert!(!normal.contains('\\'));
                 proptest::prop_assert!(normal.len() <= path.len());
+                let again = normalise(&normal).unwrap();
+                proptest::prop_assert_eq!(&again, &normal);
             }
         }
     }

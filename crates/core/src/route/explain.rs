@@ -56,8 +56,9 @@ pub(super) fn host_fits(pattern: &HostPattern, host: &str) -> bool {
 }
 
 pub(super) fn path_fits(prefix: &PathPrefix, path: &str) -> bool {
-    let rest = if prefix.as_str() == "/" { Some(path) } else { path.strip_prefix(prefix.as_str()) };
-    path.starts_with('/') && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    // That takes `*` too, the server itself.
+    *prefix == PathPrefix::root()
+        || path.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -77,10 +78,19 @@ mod tests {
         assert_eq!(verdicts, [LessSpecific(1), Taken, LessSpecific(1), OtherHost, OtherPath]);
     }
 
+    #[test]
+    fn a_request_for_the_server_itself_is_taken_by_the_rule_for_every_path() {
+        let rules =
+            ["/", "/x"].map(|path| (Pattern { host: HostPattern::Any, path: PathPrefix::parse(path).unwrap() }, ()));
+        let table = RouteTable::new(rules).unwrap();
+        assert_eq!(table.explain("a.b", "*"), [Verdict::Taken, Verdict::OtherPath]);
+        assert_eq!(table.find_number("a.b", "*"), Some(0));
+    }
+
     proptest::proptest! {
         #[test]
         fn the_reasons_agree_with_the_look_up(
-            rules in proptest::collection::vec((proptest::option::of((proptest::bool::ANY, "[ab](\\.[ab]){0,2}")), "(/[ab]{0,2}){1,3}"), 0..12),
+            rules in proptest::collection::vec((proptest::option::of((proptest::bool::ANY, "[ab](\\.[ab]){0,2}")), "/|(/[ab]{0,2}){0,2}/[ab]{1,2}/?"), 0..12),
             host in "[ab](\\.[ab]){0,2}",
             path in "(/[ab]{0,2}){1,3}",
         ) {

@@ -37,7 +37,9 @@ pub enum BadPattern {
     #[error("{0:?} is not a host: use a name without port, *.name, or leave it out for any")]
     Host(String),
     /// The path is none.
-    #[error("{0:?} is not a path prefix: it starts with / and has no ?, #, dot segments or backslashes")]
+    #[error(
+        "{0:?} is not a path prefix: it starts with /, does not end with //, and has no ?, #, dot segments or backslashes"
+    )]
     Path(String),
 }
 
@@ -88,7 +90,7 @@ impl PathPrefix {
     ///
     /// # Errors
     ///
-    /// When the text does not start with `/` or could match a request in two ways.
+    /// When the text does not start with `/`, ends with an empty segment, or could match a request in two ways.
     pub fn parse(text: &str) -> Result<Self, BadPattern> {
         let bad = || BadPattern::Path(text.to_owned());
         let plain = text.starts_with('/') && !text.contains(['?', '#']) && text.bytes().all(|b| b.is_ascii_graphic());
@@ -97,6 +99,10 @@ impl PathPrefix {
         }
         let normal = path::normalise(text).map_err(|_| bad())?;
         let trimmed = normal.strip_suffix('/').unwrap_or(&normal);
+        if trimmed.ends_with('/') {
+            // `//` would be the prefix of every path.
+            return Err(bad());
+        }
         Ok(if trimmed.is_empty() { Self::root() } else { Self(trimmed.into()) })
     }
 
@@ -126,7 +132,7 @@ mod tests {
         {
             assert_eq!(PathPrefix::parse(text).unwrap().as_str(), prefix, "{text}");
         }
-        for bad in ["", "api", "/a/../b", "/a?b", "/a#b", "/a b", "/a\\b"] {
+        for bad in ["", "api", "/a/../b", "/a?b", "/a#b", "/a b", "/a\\b", "//", "/a//"] {
             assert!(PathPrefix::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -130,7 +130,10 @@ impl Address {
     /// # Errors
     ///
     /// When that is not possible: the request is malformed.
-    pub fn write(&self, request: &mut Request<RequestBody>, url: &ServerUrl, http2: bool) -> Result<(), http::Error> {
+    pub fn write<B>(&self, request: &mut Request<B>, url: &ServerUrl, http2: bool) -> Result<(), http::Error>
+    where
+        B: Body,
+    {
         let authority = match &self.authority {
             Some(authority) => authority.clone(),
             None => HeaderValue::try_from(url.address.to_string())?,
@@ -175,7 +178,7 @@ impl Address {
     }
 
     /// Says in HTTP/1.1 what hyper leaves out.
-    fn frame(&self, request: &mut Request<RequestBody>) {
+    fn frame<B: Body>(&self, request: &mut Request<B>) {
         let length = request.body().size_hint().exact();
         let (name, value) = if matches!(*request.method(), Method::GET | Method::HEAD) && length.is_none() {
             // A body of unknown length would be dropped.
