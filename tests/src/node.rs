@@ -10,7 +10,7 @@ use adit_core::id::Group;
 use adit_node::{
     Client, Server,
     node::{ClientControl, ServerControl, StartError},
-    registry::GroupLinks,
+    registry::{GroupLinks, retries::Retries},
     settings::{ClientSettings, ServerSettings},
 };
 use tokio::{task::JoinSet, time::sleep};
@@ -151,6 +151,11 @@ impl ServerNode {
     /// Returns how many clients a group has, whether they answer or not.
     pub fn members(&self, name: &str) -> usize {
         self.groups[&group(name)].members().as_slice().len()
+    }
+
+    /// Returns what a group has spent on asking again.
+    pub fn retries(&self, name: &str) -> &Retries {
+        self.groups[&group(name)].retries()
     }
 
     /// Waits until a group has that many clients that would be asked.

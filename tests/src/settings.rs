@@ -51,7 +51,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
         http: None,
         https: None,
         ingress: Vec::new(),
-        groups: HashMap::from([(group(GROUP), GroupSettings { clients: vec!["*".to_owned()], push: None })]),
+        groups: HashMap::from([(group(GROUP), GroupSettings::new(["*"]))]),
         egress: EgressSettings::default(),
         admin: None,
         limits: Limits::default(),

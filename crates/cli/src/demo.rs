@@ -124,7 +124,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             group: group.clone(),
             options: RuleOptions::default(),
         }],
-        groups: HashMap::from([(group.clone(), GroupSettings { clients: vec![CLIENT.to_owned()], push: None })]),
+        groups: HashMap::from([(group.clone(), GroupSettings::new([CLIENT]))]),
         egress: EgressSettings::default(),
         admin: None,
         limits: Limits::default(),

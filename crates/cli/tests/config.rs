@@ -104,6 +104,15 @@ fn an_admin_address_that_others_may_reach_is_refused() {
 }
 
 #[test]
+fn a_bad_retry_budget_is_named_with_its_line() {
+    let home = home();
+    let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[groups.g]\nclients = []\nretry_budget = {keys}\n"));
+    assert_eq!(said("{ share = 1.5 }"), "8: groups.g.retry_budget.share: must be from 0.0 to 1.0");
+    assert_eq!(said("{ share = nan }"), "8: groups.g.retry_budget.share: must be from 0.0 to 1.0");
+    assert_eq!(said("{ part = 0.5 }"), "8: groups.g.retry_budget.part: unknown key (known here: share, per_second)");
+}
+
+#[test]
 fn a_bad_upstream_is_named_with_its_line() {
     let home = home();
     let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"https://a\"]\n{keys}\n"));

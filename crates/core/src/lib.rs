@@ -13,9 +13,10 @@
 //! 6. [`route`] host and path → target
 //! 7. [`balance`] which one of several
 //! 8. [`group`] the members of a group and who gets the next exchange
-//! 9. [`backoff`] how long to wait before the next dial
-//! 10. [`health`] whether a backend server is to be used
-//! 11. [`dial`] which addresses may be dialled
+//! 9. [`budget`] how many requests may be tried again
+//! 10. [`backoff`] how long to wait before the next dial
+//! 11. [`health`] whether a backend server is to be used
+//! 12. [`dial`] which addresses may be dialled
 
 pub mod id;
 pub mod limits;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod route;
 pub mod balance;
 pub mod group;
+pub mod budget;
 pub mod backoff;
 pub mod health;
 pub mod dial;

@@ -122,6 +122,12 @@ impl Meter {
         self.in_flight.load(Relaxed)
     }
 
+    /// Returns how many exchanges there have been, those in flight included.
+    pub fn begun(&self) -> u64 {
+        let ended = self.responses.iter().chain(&self.failures).map(|counter| counter.load(Relaxed));
+        ended.sum::<u64>() + self.in_flight()
+    }
+
     /// Returns how many responses were complete, by class: 1xx to 5xx.
     pub fn responses(&self) -> [u64; 5] {
         self.responses.each_ref().map(|counter| counter.load(Relaxed))
@@ -216,6 +222,8 @@ mod tests {
             meter.ended(Outcome::Response(StatusCode::from_u16(status).unwrap()));
         }
         assert_eq!(meter.responses(), [0, 2, 0, 1, 1]);
+        meter.enter();
+        assert_eq!(meter.begun(), Failure::ALL.len() as u64 + 5);
         let failures = meter.failures();
         assert_eq!(failures.values().sum::<u64>(), Failure::ALL.len() as u64);
         assert_eq!(failures["too-large"], 3);

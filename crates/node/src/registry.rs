@@ -1,5 +1,7 @@
 //! Who is connected: the groups and their links.
 
+pub mod retries;
+
 use std::{
     pin::pin,
     sync::{
@@ -20,9 +22,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::retries::Retries;
 use crate::{
     link::Link,
     meter::{Meter, Meters, Side},
+    settings::GroupTerms,
 };
 
 /// All groups of a node.
@@ -80,6 +84,7 @@ pub struct GroupLinks {
     /// When a link last left.
     left_at: ArcSwapOption<Instant>,
     asked: Arc<Meter>,
+    retries: Retries,
     /// What links carried that are not members any more.
     departed: Departed,
 }
@@ -131,6 +136,7 @@ impl GroupLinks {
             joins: Notify::new(),
             left_at: ArcSwapOption::empty(),
             asked,
+            retries: Retries::new(),
             departed: Departed::default(),
         }
     }
@@ -239,6 +245,16 @@ impl GroupLinks {
     /// Returns the name.
     pub fn name(&self) -> &Group {
         &self.name
+    }
+
+    /// Returns what the group spends on asking again.
+    pub fn retries(&self) -> &Retries {
+        &self.retries
+    }
+
+    /// Goes by other terms from now on.
+    pub fn set_terms(&self, terms: GroupTerms) {
+        self.retries.set_terms(terms.retry_budget);
     }
 
     /// Returns what counts the exchanges that the group is asked.

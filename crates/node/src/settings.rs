@@ -12,6 +12,7 @@ use std::{
 
 use adit_core::{
     balance::policy::Policy,
+    budget::RetryTerms,
     dial::{DialRules, Network},
     http::proxy_protocol,
     id::Group,
@@ -184,6 +185,23 @@ pub struct GroupSettings {
     pub clients: Vec<String>,
     /// What is pushed to its clients.
     pub push: Option<ConfigPush>,
+    /// What its requests may cost.
+    pub terms: GroupTerms,
+}
+
+impl GroupSettings {
+    /// Makes a group for clients with these names, in which everything else is the default.
+    pub fn new(clients: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let clients = clients.into_iter().map(Into::into).collect();
+        Self { clients, push: None, terms: GroupTerms::default() }
+    }
+}
+
+/// What the requests of a group may cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GroupTerms {
+    /// How many of them may be tried again.
+    pub retry_budget: RetryTerms,
 }
 
 /// Requests → upstreams, and the upstreams.

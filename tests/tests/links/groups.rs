@@ -135,8 +135,7 @@ async fn every_group_gets_the_requests_of_its_own_rules() {
     let trust = Trust::default();
     let mut settings = settings::public_server(&trust);
     let names = ["red", "blue"];
-    settings.groups =
-        names.map(|name| (group(name), GroupSettings { clients: vec!["*".to_owned()], push: None })).into();
+    settings.groups = names.map(|name| (group(name), GroupSettings::new(["*"]))).into();
     settings.ingress = names
         .map(|name| IngressRule {
             pattern: pattern(Some(&format!("{name}.example")), None),

@@ -34,9 +34,7 @@ async fn a_client_of_a_group_that_is_not_there_is_denied() {
 async fn a_client_whose_name_is_not_in_the_group_is_denied() {
     let trust = Trust::default();
     let mut settings = settings::server(&trust);
-    settings
-        .groups
-        .insert(group(GROUP), GroupSettings { clients: vec!["web-*".to_owned(), "other".to_owned()], push: None });
+    settings.groups.insert(group(GROUP), GroupSettings::new(["web-*", "other"]));
     let server = ServerNode::start(settings).await;
     let mut peer = Peer::connect(server.tunnel, &trust).await;
     assert_denied(peer.register(GROUP).await, &[CLIENT, GROUP]);
@@ -49,7 +47,7 @@ async fn a_client_whose_name_is_not_in_the_group_is_denied() {
 async fn a_client_that_is_in_another_group_only_is_denied() {
     let trust = Trust::default();
     let mut settings = settings::server(&trust);
-    settings.groups.insert(group("closed"), GroupSettings { clients: Vec::new(), push: None });
+    settings.groups.insert(group("closed"), GroupSettings::new(<[String; 0]>::default()));
     let server = ServerNode::start(settings).await;
     let mut peer = Peer::connect(server.tunnel, &trust).await;
     assert_denied(peer.register("closed").await, &[CLIENT, "closed"]);

@@ -84,7 +84,7 @@ async fn a_client_that_may_stay_no_longer_is_shown_out() {
     let (upstream, trust) = (Upstream::echo(), Trust::default());
     let (server, client) = start(&trust, &upstream).await;
     let mut settings = settings::public_server(&trust);
-    let others = GroupSettings { clients: vec!["other-*".to_owned()], push: None };
+    let others = GroupSettings::new(["other-*"]);
     settings.groups.insert(group(GROUP), others);
     server.reload(settings);
     server.has_clients(GROUP, 0).await;

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use adit_core::wire::exchange::{BodyKind, Reply, ReplyHead};
+use adit_core::{
+    budget::RetryTerms,
+    wire::exchange::{BodyKind, Reply, ReplyHead},
+};
 use adit_tests::{
     Upstream, Visitor,
     body::{full, noise},
     node::{ClientNode, ServerNode},
     peer::Peer,
-    settings::{self, GROUP, everything_to},
+    settings::{self, GROUP, everything_to, group},
     trust::Trust,
     upstream::nobody,
     visitor::Pending,
@@ -26,8 +29,14 @@ struct Halved {
 
 impl Halved {
     async fn start() -> Self {
+        Self::with(RetryTerms::default()).await
+    }
+
+    async fn with(retry_budget: RetryTerms) -> Self {
         let (trust, upstream) = (Trust::default(), Upstream::echo());
-        let server = ServerNode::start(settings::public_server(&trust)).await;
+        let mut settings = settings::public_server(&trust);
+        settings.groups.get_mut(&group(GROUP)).unwrap().terms.retry_budget = retry_budget;
+        let server = ServerNode::start(settings).await;
         let (port, address) = nobody();
         let mut broken = settings::client(&trust, "web-1", server.tunnel);
         broken.egress = everything_to(settings::url("http", address));
@@ -48,6 +57,35 @@ async fn what_never_reached_an_upstream_goes_to_the_other_client() {
         assert_eq!((answer.failure(), answer.text()), ((200, ""), &*number.to_string()));
     }
     assert_eq!(halved.upstream.saw().requests(), 50);
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_retry_budget_fails_as_it_failed_first() {
+    let none = RetryTerms { share: 0.0, per_second: 0 };
+    let halved = Halved::with(none).await;
+    let mut visitor = Visitor::http1(halved.server.entry()).await;
+    let (mut answered, mut refused) = (0, 0);
+    for _ in 0..100 {
+        match visitor.get("/").await.failure() {
+            (200, "") => answered += 1,
+            (502, "upstream-refused") => refused += 1,
+            other => unreachable!("{other:?}"),
+        }
+    }
+    assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+    let retries = halved.server.retries(GROUP);
+    assert_eq!((retries.granted(), retries.refused()), (0, refused));
+}
+
+#[tokio::test]
+async fn what_is_tried_again_is_counted() {
+    let halved = Halved::start().await;
+    let mut visitor = Visitor::http1(halved.server.entry()).await;
+    for _ in 0..100 {
+        assert_eq!(visitor.get("/").await.failure(), (200, ""));
+    }
+    assert!(halved.server.retries(GROUP).granted() > 0);
+    assert_eq!(halved.server.retries(GROUP).refused(), 0);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use adit_core::{
+    budget::RetryTerms,
     limits::{Limits, Timeouts},
     wire::config::{EgressRule, FieldEdits, Upstream},
 };
@@ -222,6 +223,9 @@ pub struct IngressRule {
 pub struct Group {
     /// Certificate names that may join, with `*` for any run of characters.
     pub clients: Vec<String>,
+    /// How many requests may be tried again.
+    #[serde(default)]
+    pub retry_budget: RetryTerms,
     /// Pushed to the group's clients: requests → upstream.
     #[serde(default)]
     pub egress: Vec<EgressRule>,

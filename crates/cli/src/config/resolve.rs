@@ -16,8 +16,8 @@ use adit_core::{
 use adit_node::{
     credentials::{self, Credentials, TlsError},
     settings::{
-        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, HostPort, HttpEntry, HttpsEntry, IngressRule,
-        ServerSettings, TunnelConnect, TunnelListen,
+        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, GroupTerms, HostPort, HttpEntry, HttpsEntry,
+        IngressRule, ServerSettings, TunnelConnect, TunnelListen,
         resolve::{self, At, ResolveError},
     },
 };
@@ -142,13 +142,17 @@ fn credentials(at: &At, base: &Path, cert: &Path, key: &Path) -> Result<Credenti
 }
 
 fn resolve_group(at: &At, group: Group) -> Result<GroupSettings, ResolveError> {
-    let Group { clients, egress, upstreams } = group;
+    let Group { clients, retry_budget, egress, upstreams } = group;
+    if !(0.0..=1.0).contains(&retry_budget.share) {
+        return Err(at.key("retry_budget").key("share").error("must be from 0.0 to 1.0"));
+    }
+    let terms = GroupTerms { retry_budget };
     // A group without rules pushes that there are none: its clients may have had some.
     // What no client could apply is told here and not by each of them.
     let no_files = |_: &Path| Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });
     resolve::egress(at, egress.clone(), upstreams.clone(), no_files)?;
     let push: ConfigPush = at.check(GroupConfig { egress, upstreams }.push())?;
-    Ok(GroupSettings { clients, push: Some(push) })
+    Ok(GroupSettings { clients, push: Some(push), terms })
 }
 
 fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<IngressRule>, ResolveError> {

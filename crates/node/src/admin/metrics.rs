@@ -40,6 +40,7 @@ impl Collector for Snapshot {
         exchanges(&mut encoder, &meters)?;
         let groups = self.registry.groups();
         links(&mut encoder, &groups)?;
+        retries(&mut encoder, &groups)?;
         process(&mut encoder)
     }
 }
@@ -104,6 +105,20 @@ fn links(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt
         }
     }
     traffic(encoder, groups)
+}
+
+fn retries(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt::Result {
+    let help = "Exchanges that were asked again on another link";
+    let mut family = encoder.encode_descriptor("adit_retries", help, None, MetricType::Counter)?;
+    for group in groups {
+        counter(&mut family, [("group", group.name().as_str())], group.retries().granted())?;
+    }
+    let help = "Exchanges that were not asked again because the retry budget was spent";
+    let mut family = encoder.encode_descriptor("adit_retries_refused", help, None, MetricType::Counter)?;
+    for group in groups {
+        counter(&mut family, [("group", group.name().as_str())], group.retries().refused())?;
+    }
+    Ok(())
 }
 
 fn traffic(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt::Result {

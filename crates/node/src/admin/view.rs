@@ -123,6 +123,8 @@ pub(super) struct GroupView {
     links: usize,
     healthy: usize,
     in_flight: u64,
+    /// How many exchanges may be asked again now.
+    retries_left: f64,
 }
 
 impl GroupView {
@@ -132,6 +134,7 @@ impl GroupView {
             links: group.members().as_slice().len(),
             healthy: group.healthy(),
             in_flight: group.asked().in_flight(),
+            retries_left: group.retries().left(group.asked()).round(),
         }
     }
 }

@@ -222,6 +222,8 @@ impl Ingress {
         // Grows only where something fails.
         let mut tried = Vec::new();
         let mut failed = None;
+        // What the group has not seen costs it nothing.
+        let mut free = true;
         for _ in 0..=route.options.retries {
             // Too much of the body is gone to send it again.
             let Some(this) = reading.take() else { break };
@@ -231,11 +233,15 @@ impl Ingress {
                 // What happened to the request says more than that it cannot be tried again.
                 Err(none) => return Err(failed.unwrap_or(none)),
             };
+            if !free && !route.group.retries().take(route.group.asked()) {
+                break;
+            }
             record.carried_by(picked.link.peer());
             let leave = |sent| {
                 repeatable(&head.method, sent, Failure::LinkLost)
                     && route.group.is_better_asked_elsewhere(picked.session)
                     && body.can_go_again()
+                    && (sent == Sent::Nothing || route.group.retries().has(route.group.asked()))
             };
             let patience = Patience { deadline, leave: &leave };
             let Unanswered { failure, sent } =
@@ -251,6 +257,7 @@ impl Ingress {
                 break;
             }
             tried.push(picked.session);
+            free = sent == Sent::Nothing;
             reading = body.again();
         }
         Err(failed.unwrap_or(self.absent))

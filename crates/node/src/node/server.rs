@@ -305,6 +305,7 @@ impl Lobby {
         for (group, settings) in &rules.groups {
             let packed = settings.push.as_ref().map(Packed::new).transpose()?;
             wanted.insert(group.clone(), packed);
+            self.registry.group(group).set_terms(settings.terms);
         }
         for (group, packed) in wanted {
             self.wanted(&group).send_if_modified(|current| {

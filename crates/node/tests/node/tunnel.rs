@@ -185,10 +185,7 @@ impl Authority {
                 group: "web".parse().unwrap(),
                 options: RuleOptions::default(),
             }],
-            groups: HashMap::from([(
-                "web".parse().unwrap(),
-                GroupSettings { clients: vec!["client".to_owned()], push: None },
-            )]),
+            groups: HashMap::from([("web".parse().unwrap(), GroupSettings::new(["client"]))]),
             egress: EgressSettings::default(),
             admin: Some(AdminEntry::new(ANY).unwrap()),
             limits: Limits::default(),
