@@ -116,6 +116,7 @@ pub fn timeouts() -> Timeouts {
     Timeouts {
         response_head: Duration::from_secs(3_600),
         drain: Duration::from_secs(3_600),
+        drain_idle: Duration::from_millis(100),
         reconnect_min: Duration::from_millis(10),
         reconnect_max: Duration::from_millis(50),
         ..Timeouts::default()

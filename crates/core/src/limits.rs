@@ -144,6 +144,10 @@ pub struct Timeouts {
     /// How long exchanges in flight have to finish when a node stops.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
+    /// How long a visitor's HTTP/1.1 connection without a request is kept when a node stops: a request that comes by
+    /// then is answered, and told that it was the last one. It takes up to twice as long, and no longer than `drain`.
+    #[serde(with = "humantime_serde")]
+    pub drain_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -167,6 +171,7 @@ impl Default for Timeouts {
             rejoin: Duration::from_secs(2),
             config_sync: Duration::from_secs(30),
             drain: Duration::from_secs(30),
+            drain_idle: Duration::from_secs(2),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod frames;
 pub mod raw;
+pub mod steady;
 pub mod tls;
 pub mod websocket;
 
@@ -21,7 +22,7 @@ use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
     body::{self, Body},
-    message::{Whole, read, whole},
+    message::{Http, Whole, read, whole},
     wait::within,
 };
 
@@ -102,17 +103,34 @@ impl Visitor {
 
     async fn http1_as(entry: SocketAddr, builder: &http1::Builder) -> Self {
         let (tcp, socket) = dial(entry).await;
+        Self::http1_on(tcp, socket, builder).await
+    }
+
+    async fn http1_on(tcp: TokioIo<TcpStream>, socket: std::net::TcpStream, builder: &http1::Builder) -> Self {
         let (sender, connection) = within("an HTTP/1.1 connection", builder.handshake(tcp)).await.unwrap();
         Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
+    }
+
+    /// Speaks HTTP/1.1 or HTTP/2 on a connection that is there.
+    pub async fn on(tcp: TcpStream, version: Http) -> Self {
+        let (tcp, socket) = prepared(tcp);
+        match version {
+            Http::Http1 => Self::http1_on(tcp, socket, &http1::Builder::new()).await,
+            Http::Http2 => Self::http2_on(tcp, socket).await,
+        }
     }
 
     /// Connects and speaks HTTP/2 without asking first.
     pub async fn http2(entry: SocketAddr) -> Self {
         let (tcp, socket) = dial(entry).await;
+        Self::http2_on(tcp, socket).await
+    }
+
+    async fn http2_on(tcp: TokioIo<TcpStream>, socket: std::net::TcpStream) -> Self {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         let handshake = builder.max_header_list_size(HEAD_BYTES_MAX).handshake(tcp);
         let (sender, connection) = within("an HTTP/2 connection", handshake).await.unwrap();
-        Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket }
+        Self { sender: Sender::Http2(sender), connection: run_http2(connection), socket }
     }
 
     /// Connects to `name` with TLS, and speaks what the entry chooses out of `alpn`.
@@ -123,7 +141,7 @@ impl Visitor {
         let tls = TokioIo::new(tls);
         if http2 {
             let (sender, connection) = within("HTTP/2", http2::handshake(TokioExecutor::new(), tls)).await.unwrap();
-            return Self { sender: Sender::Http2(sender), connection: run(connection, &socket), socket };
+            return Self { sender: Sender::Http2(sender), connection: run_http2(connection), socket };
         }
         let (sender, connection) = within("HTTP/1.1", http1::handshake(tls)).await.unwrap();
         Self { sender: Sender::Http1(sender), connection: run(connection, &socket), socket }
@@ -193,6 +211,28 @@ impl Visitor {
         self.start(request).await.whole().await
     }
 
+    /// Sends a request, and waits for all of its response. Returns `None` where the request may be sent on another
+    /// connection: this one was closed or took no more before anything was sent, or said so (RFC 9113 §6.8).
+    pub async fn try_ask(&mut self, request: Request<Body>) -> Option<hyper::Result<Whole>> {
+        let answered = match &mut self.sender {
+            Sender::Http1(sender) => {
+                sender.ready().await.ok()?;
+                within("the head of a response", sender.try_send_request(request)).await
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await.ok()?;
+                within("the head of a response", sender.try_send_request(request)).await
+            }
+        };
+        match answered {
+            Ok(response) => Some(read(response).await),
+            Err(mut error) => match error.take_message() {
+                Some(_) => None,
+                None => Some(error.into_error()).filter(|error| !is_untaken(error)).map(Err),
+            },
+        }
+    }
+
     /// Asks for `path`.
     pub async fn get(&mut self, path: &str) -> Whole {
         self.ask(self.request("GET", path).empty()).await
@@ -241,12 +281,30 @@ impl Asked {
     }
 }
 
+/// Returns whether an error means that the other end went away without a look at the request.
+fn is_untaken(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR))
+}
+
 async fn dial(entry: SocketAddr) -> (TokioIo<TcpStream>, std::net::TcpStream) {
-    let tcp = within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts");
+    prepared(within("a TCP connection", TcpStream::connect(entry)).await.expect("an entry that accepts"))
+}
+
+fn prepared(tcp: TcpStream) -> (TokioIo<TcpStream>, std::net::TcpStream) {
     tcp.set_nodelay(true).unwrap();
     let socket = tcp.into_std().unwrap();
     let tcp = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
     (TokioIo::new(tcp), socket)
+}
+
+/// What is in flight goes on in a task of hyper's when this one is told that the other end goes away.
+fn run_http2(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> JoinSet<()> {
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        let _ = connection.await;
+    });
+    task
 }
 
 fn run(

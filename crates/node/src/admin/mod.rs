@@ -5,11 +5,14 @@ mod guard;
 mod metrics;
 mod view;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use adit_core::limits::{Limits, Timeouts};
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -27,6 +30,7 @@ use crate::{
     ingress::{
         listener::{BindError, Listener},
         service::Ingress,
+        turns::Turns,
     },
     push::Pushed,
     registry::{GroupLinks, Registry},
@@ -44,7 +48,11 @@ const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the last answers have once the node is done.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an idle connection is kept when the node stops: whoever looks regularly learns with its next answer that the
+/// connection ends.
+const STOP_IDLE: Duration = Duration::from_millis(500);
 
 /// The parts of a node that are looked at.
 #[derive(Debug)]
@@ -109,7 +117,7 @@ impl Admin {
     ///
     /// Dropped early, it closes all connections.
     pub async fn serve(self, handles: Arc<Handles>, stop: CancellationToken, done: CancellationToken) {
-        let service = TowerToHyperService::new(api::router(handles, self.watch, stop));
+        let service = TowerToHyperService::new(api::router(handles, self.watch, stop.clone()));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -120,7 +128,7 @@ impl Admin {
             };
             match accepted {
                 Ok((tcp, _)) => {
-                    connections.spawn(serve_connection(tcp, service.clone(), done.clone()));
+                    connections.spawn(serve_connection(tcp, service.clone(), Turns::begin(stop.clone()), done.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an admin connection");
@@ -133,13 +141,22 @@ impl Admin {
     }
 }
 
-async fn serve_connection(tcp: TcpStream, service: TowerToHyperService<axum::Router>, done: CancellationToken) {
+async fn serve_connection(
+    tcp: TcpStream,
+    router: TowerToHyperService<axum::Router>,
+    turns: Turns,
+    done: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD_TIMEOUT);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(tcp), service));
+    let service = service_fn(|request| {
+        let (answered, turn) = (router.call(request), turns.take());
+        async move { Ok::<_, Infallible>(turn.with(answered.await?)) }
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(tcp), service));
     let served = tokio::select! {
         served = &mut connection => served,
-        () = done.cancelled() => {
+        _ = async { tokio::join!(done.cancelled(), turns.over(|| STOP_IDLE)) } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     activity::{Activity, Lasting},
     entries::Terms,
+    lingering::Lingering,
     proxy_protocol::{self, Source},
     rewound::Rewound,
     seat::Seat,
     service::{Ingress, VisitorBody},
     stall::Impatient,
+    turns::{Taken, Turns},
     visitors::Admitted,
 };
 use crate::credentials::ALPN_HTTP2;
@@ -54,8 +56,9 @@ const H2_STREAMS_MAX: u32 = 256;
 /// How much is read to see what a connection is: the head of most requests.
 const FIRST_READ_BYTES: usize = 1024;
 
-/// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over. It has its
-/// `place` among all connections as long as it, or what it is switched to, lasts.
+/// Serves one connection until it ends, or until `drain` is cancelled and what is in flight on it is over; a visitor that
+/// does not know yet has a while to ask once more. It has its `place` among all connections as long as it, or what it is
+/// switched to, lasts.
 pub async fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
@@ -64,10 +67,11 @@ pub async fn serve(
     drain: CancellationToken,
     place: OwnedSemaphorePermit,
 ) {
-    // A connection that shows nothing of a request is not in flight.
+    let turns = Turns::begin(drain.clone());
     let opened = tokio::select! {
         opened = open(tcp, peer, &terms, &ingress) => opened,
-        () = drain.cancelled() => return,
+        // A connection that shows nothing of a request by then is not in flight.
+        () = turns.over(|| ingress.timeouts().drain_idle) => return,
     };
     let Opened { visitor, version, io, admitted } = match opened {
         Ok(opened) => opened,
@@ -76,7 +80,7 @@ pub async fn serve(
     let Source { address: visitor, is_known } = visitor;
     // What a header of the visitor says is no word of the proxy that the visitor came through.
     let entry = Entry { visitor, scheme: terms.scheme(), trusted: is_known && terms.trusts(visitor.ip()) };
-    let http = Http { entry, ingress, drain, seat: Seat::new(place, admitted) };
+    let http = Http { entry, ingress, drain, turns, seat: Seat::new(place, admitted) };
     let served = match io {
         OpenedIo::Plain(io) => http.serve(version, io).await,
         OpenedIo::Tls(io) => http.serve(version, *io).await,
@@ -167,6 +171,8 @@ struct Http {
     entry: Entry,
     ingress: Arc<Ingress>,
     drain: CancellationToken,
+    /// Of HTTP/1.1.
+    turns: Turns,
     seat: Seat,
 }
 
@@ -192,14 +198,18 @@ impl Http {
             // hyper answers 431 itself beyond these; a little over the limits it is us, who say more.
             .max_headers(limits.head_frame_fields_max())
             .max_buf_size(limits.head_frame_bytes_max());
+        let turns = &self.turns;
         let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.service()).with_upgrades());
         tokio::select! {
-            served = &mut connection => served,
-            () = self.drain.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
+            served = &mut connection => return served,
+            () = turns.over(|| self.ingress.timeouts().drain_idle) => {}
         }
+        if turns.are_untouched() {
+            // hyper would wait for the rest of a head that has begun.
+            return Ok(());
+        }
+        connection.as_mut().graceful_shutdown();
+        connection.await
     }
 
     async fn serve_http2<I>(self, io: I) -> hyper::Result<()>
@@ -220,7 +230,8 @@ impl Http {
             .keep_alive_timeout(H2_KEEP_ALIVE);
         let activity = Activity::begin();
         let timeouts = self.ingress.timeouts();
-        let mut connection = pin!(http.serve_connection(TokioIo::new(io), self.counted_service(&activity)));
+        let mut connection =
+            pin!(http.serve_connection(TokioIo::new(Lingering::new(io)), self.counted_service(&activity)));
         let idle = tokio::select! {
             served = &mut connection => return served,
             // What is in flight on it is not wanted any more.
@@ -254,9 +265,13 @@ impl Http {
 
     fn service(
         &self,
-    ) -> impl Service<Request<Incoming>, Response = Response<VisitorBody>, Error = Infallible, Future: Send> + use<>
+    ) -> impl Service<Request<Incoming>, Response = Response<Taken<VisitorBody>>, Error = Infallible, Future: Send> + use<>
     {
-        self.service_of(self.seat.clone())
+        let (service, turns) = (self.service_of(self.seat.clone()), self.turns.clone());
+        service_fn(move |request| {
+            let (answered, turn) = (service.call(request), turns.take());
+            async move { Ok(turn.with(answered.await?)) }
+        })
     }
 
     fn service_of(

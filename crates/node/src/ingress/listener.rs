@@ -83,7 +83,11 @@ impl Listener {
                 }
             }
         }
-        drop(self.tcp);
+        for (tcp, visitor) in waiting(self.tcp) {
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else { break };
+            let (ingress, drain) = (Arc::clone(&ingress), drain.clone());
+            connections.spawn(connection::serve(tcp, visitor, terms.load_full(), ingress, drain, place));
+        }
         while connections.join_next().await.is_some() {}
     }
 }
@@ -96,4 +100,15 @@ async fn accept(
     let (tcp, visitor) = tcp.accept().await?;
     tcp.set_nodelay(true)?;
     Ok((tcp, visitor, place))
+}
+
+/// Closes a socket, and returns the connections that nobody has accepted: for their visitors they are open.
+fn waiting(tcp: TcpListener) -> impl Iterator<Item = (TcpStream, SocketAddr)> {
+    let tcp = tcp.into_std().ok();
+    std::iter::from_fn(move || {
+        let (connection, visitor) = tcp.as_ref()?.accept().ok()?;
+        connection.set_nonblocking(true).ok()?;
+        connection.set_nodelay(true).ok()?;
+        Some((TcpStream::from_std(connection).ok()?, visitor))
+    })
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -271,4 +271,28 @@ async fn asked_to_drain_a_node_answers_stops_and_is_done() {
         timeout(Duration::from_secs(10), tunnel.tasks.join_next()).await.unwrap().unwrap().unwrap();
     }
     assert!(TcpStream::connect(admin).await.is_err());
+}
+
+#[tokio::test]
+async fn an_idle_admin_connection_is_answered_once_more_by_a_node_that_drains() {
+    let tunnel = Tunnel::start().await;
+    let mut kept = TcpStream::connect(tunnel.server_admin).await.unwrap();
+    let ready = format!("GET /readyz HTTP/1.1\r\nhost: {}\r\n\r\n", tunnel.server_admin);
+    kept.write_all(ready.as_bytes()).await.unwrap();
+    let mut first = [0; 15];
+    kept.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    // Keeps the node from being done.
+    let mut visitor = TcpStream::connect(tunnel.entry).await.unwrap();
+    visitor.write_all(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let in_flight = async || {
+        let exchanges = json(tunnel.server_admin, "/api/v1/exchanges").await;
+        exchanges.as_array().is_some_and(|exchanges| !exchanges.is_empty()).then_some(())
+    };
+    eventually(in_flight).await;
+    tunnel.stop.cancel();
+    kept.write_all(ready.as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    timeout(Duration::from_secs(10), kept.read_to_string(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.contains("HTTP/1.1 503") && rest.contains("connection: close"), "{rest}");
 }
