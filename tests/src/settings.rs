@@ -12,8 +12,8 @@ use adit_core::{
     route::{Pattern, RuleOptions},
 };
 use adit_node::settings::{
-    Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
-    ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
+    Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
+    IngressRule, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
 };
 
 use crate::trust::Trust;
@@ -45,7 +45,8 @@ pub fn server(trust: &Trust) -> ServerSettings {
         tunnel: TunnelListen {
             listen: loopback(),
             credentials: trust.server(),
-            client_roots: trust.roots(),
+            client_roots: Some(trust.roots()),
+            tokens: None,
             congestion: Congestion::default(),
         },
         http: None,
@@ -71,8 +72,8 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],
             server_name: "localhost".to_owned(),
-            roots: trust.roots(),
-            credentials: trust.client(name),
+            trust: ServerTrust::Authority(trust.roots()),
+            proof: ClientProof::Certificate(trust.client(name)),
             group: group(GROUP),
             allow: Allow::default(),
             congestion: Congestion::default(),

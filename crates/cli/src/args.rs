@@ -17,6 +17,7 @@ use crate::{
     explain, life,
     reload::follow,
     telemetry::{self, LogFormat},
+    token::{self, TokenCommand, TokenError},
 };
 
 /// A self-hosted HTTP tunnel: one QUIC connection, one stream per request.
@@ -68,6 +69,9 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Make, list and revoke the tokens that a server knows
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Check a configuration without running it
     Check {
         /// The configuration
@@ -108,6 +112,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Server { .. }
         | Command::Client { .. }
         | Command::Certs { .. }
+        | Command::Token(_)
         | Command::Check { .. }
         | Command::Explain { .. } => "info",
     };
@@ -117,6 +122,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Server { config } => server(&config),
         Command::Client { config } => client(&config),
         Command::Certs { dir, hosts, clients, force } => make_certs(&dir, &hosts, &clients, force),
+        Command::Token(command) => tokens(command),
         Command::Check { config } => check(&config),
         Command::Explain { config, method, url } => explain(&config, &method, &url),
     };
@@ -222,6 +228,19 @@ fn make_certs(dir: &Path, hosts: &[String], clients: &[String], force: bool) -> 
             Outcome::Kept => "kept ",
         };
         say(&format!("{word} {} and {}", path.display(), path.with_extension("key").display()))?;
+    }
+    Ok(())
+}
+
+fn tokens(command: TokenCommand) -> Result<(), Failed> {
+    let said = token::run(command).map_err(|error| match error {
+        TokenError::Config(error) => Failed::Config(error),
+        TokenError::Name(_) | TokenError::Exists { .. } | TokenError::Unknown { .. } => Failed::Usage(error.into()),
+        TokenError::File { .. } | TokenError::Random => Failed::Run(error.into()),
+    })?;
+    write!(std::io::stdout(), "{}", *said.out).map_err(anyhow::Error::from)?;
+    if !said.hint.is_empty() {
+        let _ = writeln!(std::io::stderr(), "{}", said.hint);
     }
     Ok(())
 }

@@ -1,9 +1,7 @@
 //! A development certificate authority: who may connect to whom, for tests and first steps.
 
 use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+
+use crate::replace::replace;
 
 /// The name that a client's certificate has when nothing else is asked for.
 pub const CLIENT: &str = "client";
@@ -203,15 +203,8 @@ impl Pair {
     }
 }
 
-/// Replaces a file as a whole: an old one's mode must not survive, and a reader never sees half of it.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), CertError> {
-    let failed = |error| CertError::File { path: path.to_owned(), error };
-    let new = path.with_extension("new");
-    // Left behind by a run that was killed.
-    let _ = fs::remove_file(&new);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)
+    replace(path, text, mode).map_err(|error| CertError::File { path: path.to_owned(), error })
 }
 
 fn generate_error(name: &str) -> impl Fn(rcgen::Error) -> CertError + '_ {

@@ -15,8 +15,8 @@ use adit_node::{
     Client, Server,
     credentials::Credentials,
     settings::{
-        Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry, IngressRule,
-        ServerSettings, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
+        IngressRule, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
     },
 };
 use anyhow::Context;
@@ -114,7 +114,8 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
         tunnel: TunnelListen {
             listen: loopback(0),
             credentials: credentials(&authority.server(&[])?)?,
-            client_roots: roots(authority)?,
+            client_roots: Some(roots(authority)?),
+            tokens: None,
             congestion: Congestion::default(),
         },
         http: Some(HttpEntry::new(loopback(port))),
@@ -149,8 +150,8 @@ fn client_settings(
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],
             server_name: "localhost".to_owned(),
-            roots: roots(authority)?,
-            credentials: credentials(&authority.client(CLIENT)?)?,
+            trust: ServerTrust::Authority(roots(authority)?),
+            proof: ClientProof::Certificate(credentials(&authority.client(CLIENT)?)?),
             group,
             allow: Allow::default(),
             congestion: Congestion::default(),

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -181,6 +182,59 @@ fn a_reference_that_leads_nowhere_is_named() {
     assert_eq!(said, "7: ingress[0].group: there is no [groups.a]");
     let said = complaint(&home(), &format!("{TUNNEL}[[egress]]\nupstream = \"a\"\n"));
     assert_eq!(said, "7: egress[0].upstream: there is no [upstreams.a]");
+}
+
+#[test]
+fn a_server_that_nobody_could_join_is_refused() {
+    let said = complaint(&home(), &TUNNEL.replace("client_ca = \"certs/ca.pem\"\n", ""));
+    assert_eq!(said, "1: tunnel.client_ca: missing: nobody could join without client_ca, tokens_file or both");
+    let said = complaint(&home(), &TUNNEL.replace("client_ca = \"certs/ca.pem\"", "tokens_file = \"none.toml\""));
+    assert!(said.starts_with("5: tunnel.tokens_file: ") && said.contains("none.toml: cannot read it: "), "{said}");
+}
+
+#[test]
+fn a_client_has_one_proof_of_who_it_is() {
+    let home = home();
+    let path = home.path().join("client.toml");
+    let said = |proof: &str| {
+        let tunnel = "[tunnel]\nconnect = \"127.0.0.1:1\"\nca = \"certs/ca.pem\"\ngroup = \"web\"\n";
+        fs::write(&path, format!("{tunnel}{proof}")).unwrap();
+        config::client(&path, home.path()).map(drop).map_err(|error| error.to_string()).unwrap_err()
+    };
+    let (cert, key) = ("cert = \"certs/client.pem\"\n", "key = \"certs/client.key\"\n");
+    let token = "token_file = \"client.token\"\n";
+    for (proof, expected) in [
+        (String::new(), ":1: tunnel.cert: missing: a client needs cert and key, or token_file"),
+        (cert.to_owned(), ":1: tunnel.key: missing, and there is a cert"),
+        (key.to_owned(), ":1: tunnel.cert: missing, and there is a key"),
+        (format!("{cert}{key}{token}"), ":7: tunnel.token_file: a client has a certificate or a token, and not both"),
+        (token.to_owned(), ":5: tunnel.token_file: cannot read "),
+    ] {
+        let said = said(&proof);
+        assert!(said.contains(expected), "{said}");
+    }
+    fs::write(home.path().join("client.token"), "adit_tooshort\n").unwrap();
+    assert!(said(token).contains("client.token: not a token: "), "{}", said(token));
+}
+
+#[test]
+fn a_key_that_others_may_read_is_refused() {
+    let home = home();
+    let key = home.path().join("certs/server.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let said = complaint(&home, TUNNEL);
+    let shown = key.display();
+    let expected = format!("4: tunnel.key: others may read {shown} (mode 0644): run chmod 600 {shown}, ");
+    assert!(said.starts_with(&expected), "{said}");
+    let path = home.path().join("server.toml");
+    fs::write(&path, format!("{TUNNEL}allow_readable_keys = true\n")).unwrap();
+    config::server(&path, home.path()).unwrap();
+    // The keys of entries as well.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(home.path().join("certs/web-1.key"), fs::Permissions::from_mode(0o620)).unwrap();
+    let entry = "[https]\nlisten = \"127.0.0.1:0\"\ncert = \"certs/web-1.pem\"\nkey = \"certs/web-1.key\"\n";
+    let said = complaint(&home, &format!("{TUNNEL}{entry}"));
+    assert!(said.starts_with("9: https.key: others may read "), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     balance,
-    id::{ClientId, Identity, SessionId, name_matches},
+    id::{ClientId, Identity, SessionId},
 };
 
 /// What a group needs to know of a link.
@@ -106,11 +106,6 @@ impl<L: Carrier + Clone> Members<L> {
     }
 }
 
-/// Returns whether `identity` may join a group whose `clients` are these patterns.
-pub fn may_join(clients: &[String], identity: &Identity) -> bool {
-    clients.iter().any(|pattern| name_matches(pattern, &identity.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +127,7 @@ mod tests {
         Member {
             session: SessionId(session),
             client_id: client_id.parse().unwrap(),
-            identity: Identity(identity.into()),
+            identity: Identity::certified(identity),
             link,
         }
     }

@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::token::TokenHash;
+
 /// The longest name accepted for a group or a client, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
@@ -14,7 +16,12 @@ pub struct BadName {
     name: String,
 }
 
-fn check(name: &str) -> Result<(), BadName> {
+/// Checks that `name` is a name: of a group, a client process or a token.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn check_name(name: &str) -> Result<(), BadName> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
         let shown = name.chars().take(NAME_BYTES_MAX).collect();
@@ -41,7 +48,7 @@ macro_rules! name_type {
             type Error = BadName;
 
             fn try_from(name: String) -> Result<Self, BadName> {
-                check(&name)?;
+                check_name(&name)?;
                 Ok(Self(name.into()))
             }
         }
@@ -101,13 +108,44 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// Who a peer proved to be: the name in its certificate.
+/// Who a peer proved to be. Shown by its name; two that share a name and differ in their proof are not the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity(pub Arc<str>);
+pub struct Identity {
+    /// The name in its certificate, or that of its token.
+    pub name: Arc<str>,
+    /// How it proved that.
+    pub proof: Proof,
+}
+
+/// How a peer proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// With a certificate.
+    Certificate,
+    /// With the token that has this hash.
+    Token(TokenHash),
+}
+
+impl Identity {
+    /// Makes the identity of a peer with a certificate.
+    pub fn certified(name: &str) -> Self {
+        Self { name: name.into(), proof: Proof::Certificate }
+    }
+}
+
+impl Proof {
+    /// Returns its name in logs.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Token(_) => "token",
+        }
+    }
+}
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 

@@ -5,19 +5,22 @@
 //!
 //! Layers, lowest first; a file uses only what stands above it (`just layers` checks):
 //!
-//! 1. [`id`] names of clients, groups and sessions
-//! 2. [`limits`] every bound and its default
-//! 3. [`failure`] the one vocabulary of failing
-//! 4. [`wire`] the bytes that cross a link
-//! 5. [`http`] what a request may look like and what leaves of it
-//! 6. [`route`] host and path → target
-//! 7. [`balance`] which one of several
-//! 8. [`group`] the members of a group and who gets the next exchange
-//! 9. [`budget`] how many requests may be tried again
-//! 10. [`backoff`] how long to wait before the next dial
-//! 11. [`health`] whether a backend server is to be used
-//! 12. [`dial`] which addresses may be dialled
+//! 1. [`token`] secrets of clients
+//! 2. [`id`] names of clients, groups and sessions
+//! 3. [`limits`] every bound and its default
+//! 4. [`failure`] the one vocabulary of failing
+//! 5. [`wire`] the bytes that cross a link
+//! 6. [`http`] what a request may look like and what leaves of it
+//! 7. [`route`] host and path → target
+//! 8. [`balance`] which one of several
+//! 9. [`group`] the members of a group and who gets the next exchange
+//! 10. [`admission`] who may join which group
+//! 11. [`budget`] how many requests may be tried again
+//! 12. [`backoff`] how long to wait before the next dial
+//! 13. [`health`] whether a backend server is to be used
+//! 14. [`dial`] which addresses may be dialled
 
+pub mod token;
 pub mod id;
 pub mod limits;
 pub mod failure;
@@ -26,6 +29,7 @@ pub mod http;
 pub mod route;
 pub mod balance;
 pub mod group;
+pub mod admission;
 pub mod budget;
 pub mod backoff;
 pub mod health;

@@ -268,7 +268,7 @@ impl Record {
         let id = line.and_then(|line| line.id.as_ref()?.to_str().ok()).map(plain);
         let host = line.map(|line| plain(&line.host)).filter(|host| !host.is_empty());
         let path = line.and_then(|line| line.target.as_ref()).map(|target| plain(target.path()));
-        let peer = self.peer.as_ref().map(|peer| plain(&peer.0));
+        let peer = self.peer.as_ref().map(|peer| plain(&peer.name));
         tracing::info!(
             target: TARGET,
             parent: None,

@@ -1,21 +1,28 @@
 //! Certificates and keys in files, and whom to trust.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
+use adit_core::token::{BadToken, Token};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+use zeroize::Zeroizing;
 
 /// ALPN of HTTP/2 (RFC 9113 §3.2).
 pub const ALPN_HTTP2: &[u8] = b"h2";
 
 /// ALPN of HTTP/1.1 (RFC 7301 §6).
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// The mode bits that let a group or others read or write a file.
+const FOR_OTHERS: u32 = 0o066;
 
 /// A certificate chain and its private key.
 #[derive(Debug)]
@@ -45,6 +52,25 @@ pub enum TlsError {
         /// What was found instead.
         error: pem::Error,
     },
+    /// Others than its owner may read or change the file.
+    #[error(
+        "others may read {shown} (mode {mode:04o}): run chmod 600 {shown}, or set tunnel.allow_readable_keys = true",
+        shown = path.display()
+    )]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file holds no token.
+    #[error("{}: {error}", path.display())]
+    Token {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: BadToken,
+    },
     /// The certificate and the key do not work, or not together.
     #[error("{what}: {error}")]
     Unusable {
@@ -53,6 +79,28 @@ pub enum TlsError {
         /// What rustls said.
         error: String,
     },
+}
+
+impl TlsError {
+    /// Returns the file that is to blame, where it is one alone.
+    pub fn path(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Read { path, .. } => Some(path),
+            Self::Pem { path, .. } => Some(path),
+            Self::Exposed { path, .. } => Some(path),
+            Self::Token { path, .. } => Some(path),
+            Self::Unusable { .. } => None,
+        }
+    }
+}
+
+/// Who else than its owner may read a file that holds a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyMode {
+    /// Nobody: it is refused otherwise.
+    OwnerOnly,
+    /// Whoever its mode lets.
+    Any,
 }
 
 impl Credentials {
@@ -65,14 +113,17 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, is not PEM, or the key is not that of the certificate.
-    pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+    /// When a file cannot be read, is not PEM, the key is not that of the certificate, or others may read it.
+    pub fn from_files(cert: &Path, key: &Path, mode: KeyMode) -> Result<Self, TlsError> {
         let chain = certificates(cert)?;
-        let key = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|error| TlsError::Pem {
+        let secret = Secret::read(key)?;
+        let parsed = PrivateKeyDer::from_pem_slice(&secret.contents).map_err(|error| TlsError::Pem {
             path: key.to_owned(),
             wanted: "private key",
             error,
         })?;
+        secret.check(key, mode)?;
+        let key = parsed;
         let credentials = Self { chain, key };
         credentials.certified_key()?;
         Ok(credentials)
@@ -122,6 +173,47 @@ pub fn roots_from_file(path: &Path) -> Result<RootCertStore, TlsError> {
         roots.add(certificate).map_err(|error| unusable("a certificate authority cannot be trusted", error))?;
     }
     Ok(roots)
+}
+
+/// Reads a token. White space around it does not count.
+///
+/// # Errors
+///
+/// When the file cannot be read, holds no token, or others may read it.
+pub fn token_from_file(path: &Path, mode: KeyMode) -> Result<Token, TlsError> {
+    let secret = Secret::read(path)?;
+    let text = str::from_utf8(&secret.contents).unwrap_or_default();
+    let token = text.trim().parse().map_err(|error| TlsError::Token { path: path.to_owned(), error })?;
+    secret.check(path, mode)?;
+    Ok(token)
+}
+
+/// What stands in a file that others should not read.
+struct Secret {
+    contents: Zeroizing<Vec<u8>>,
+    mode: u32,
+}
+
+impl Secret {
+    fn read(path: &Path) -> Result<Self, TlsError> {
+        let failed = |error| TlsError::Read { path: path.to_owned(), error };
+        let mut file = File::open(path).map_err(failed)?;
+        // Of what is open: the file at the path may be another one by now.
+        let mode = file.metadata().map_err(failed)?.permissions().mode();
+        let mut contents = Zeroizing::new(Vec::new());
+        file.read_to_end(&mut contents).map_err(failed)?;
+        Ok(Self { contents, mode })
+    }
+
+    /// Checks the mode; to be asked once it is known that there is a secret in the file.
+    fn check(&self, path: &Path, mode: KeyMode) -> Result<(), TlsError> {
+        match mode {
+            KeyMode::OwnerOnly if self.mode & FOR_OTHERS != 0 => {
+                Err(TlsError::Exposed { path: path.to_owned(), mode: self.mode & 0o7777 })
+            }
+            KeyMode::OwnerOnly | KeyMode::Any => Ok(()),
+        }
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -11,6 +11,7 @@ use std::{
 };
 
 use adit_core::{
+    admission::Tokens,
     balance::policy::Policy,
     budget::RetryTerms,
     dial::{DialRules, Network},
@@ -18,6 +19,7 @@ use adit_core::{
     id::Group,
     limits::{Limits, Timeouts},
     route::{BadPattern, HostPattern, PathPrefix, Pattern, RuleOptions},
+    token::Token,
     wire::config::ConfigPush,
 };
 use http::uri::PathAndQuery;
@@ -76,8 +78,10 @@ pub struct TunnelListen {
     pub listen: SocketAddr,
     /// The server's certificate.
     pub credentials: Credentials,
-    /// Who signs the clients' certificates.
-    pub client_roots: RootCertStore,
+    /// Who signs the clients' certificates, where they may show one.
+    pub client_roots: Option<RootCertStore>,
+    /// The tokens of clients, where they may show one. Without this and `client_roots` nobody can join.
+    pub tokens: Option<Tokens>,
     /// How fast this side sends.
     pub congestion: Congestion,
 }
@@ -89,16 +93,42 @@ pub struct TunnelConnect {
     pub connect: Vec<HostPort>,
     /// The name in the server's certificate.
     pub server_name: String,
-    /// Who signs the server's certificate.
-    pub roots: RootCertStore,
-    /// The client's certificate.
-    pub credentials: Credentials,
+    /// How the server proves that it is the one.
+    pub trust: ServerTrust,
+    /// How the client proves who it is.
+    pub proof: ClientProof,
     /// The group to join.
     pub group: Group,
     /// What a pushed configuration may make this client dial.
     pub allow: Allow,
     /// How fast this side sends.
     pub congestion: Congestion,
+}
+
+/// How a server proves to a client that it is the one.
+#[derive(Clone, Debug)]
+pub enum ServerTrust {
+    /// With a certificate that one of these signed.
+    Authority(RootCertStore),
+}
+
+/// How a client proves to a server who it is.
+#[derive(Debug)]
+pub enum ClientProof {
+    /// With a certificate.
+    Certificate(Credentials),
+    /// With a token.
+    Token(Token),
+}
+
+impl ClientProof {
+    /// Returns the token, where it is one.
+    pub fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Certificate(_) => None,
+            Self::Token(token) => Some(token),
+        }
+    }
 }
 
 /// What decides how fast one side of a link sends.
@@ -181,7 +211,7 @@ pub struct IngressRule {
 /// One group.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
-    /// Patterns of the certificate names that may join; `*` stands for any run of characters.
+    /// Patterns of the names of certificates and tokens that may join; `*` stands for any run of characters.
     pub clients: Vec<String>,
     /// What is pushed to its clients.
     pub push: Option<ConfigPush>,

@@ -6,13 +6,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use adit_core::{
     limits::CONTROL_FRAME_BYTES_MAX,
+    token::Token,
     wire::{
         codec,
         control::{Control, StreamOpen, StreamOpenResponse, StreamType},
         exchange::Reply,
     },
 };
-use adit_node::{link::tls, settings::Congestion};
+use adit_node::{
+    link::tls,
+    settings::{ClientProof, Congestion, ServerTrust},
+};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, Endpoint};
 
@@ -44,7 +48,21 @@ impl Peer {
     ///
     /// When the handshake fails on this side.
     pub async fn try_connect(server: SocketAddr, trust: &Trust, server_trust: &Trust) -> Result<Self, ConnectionError> {
-        let config = tls::client_config(&trust.client(CLIENT), server_trust.roots(), Congestion::default()).unwrap();
+        Self::try_connect_with(server, &ClientProof::Certificate(trust.client(CLIENT)), server_trust).await
+    }
+
+    /// Connects with this proof and to a server that `server_trust` signed for. A token is not sent by that.
+    ///
+    /// # Errors
+    ///
+    /// When the handshake fails on this side.
+    pub async fn try_connect_with(
+        server: SocketAddr,
+        proof: &ClientProof,
+        server_trust: &Trust,
+    ) -> Result<Self, ConnectionError> {
+        let trust = ServerTrust::Authority(server_trust.roots());
+        let config = tls::client_config(proof, &trust, Congestion::default()).unwrap();
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let connecting = endpoint.connect_with(config, server, "localhost").unwrap();
         let quic = within("a QUIC connection", connecting).await?;
@@ -71,6 +89,16 @@ impl Peer {
     }
 
     async fn register_as(&mut self, client_id: &str, name: &str) -> Option<StreamOpenResponse> {
+        self.register_with(client_id, name, None).await
+    }
+
+    /// Asks to join a group with a token, and returns what the server says to that.
+    pub async fn register_with(
+        &mut self,
+        client_id: &str,
+        name: &str,
+        token: Option<Token>,
+    ) -> Option<StreamOpenResponse> {
         let open = StreamOpen {
             client_id: client_id.parse().unwrap(),
             group: group(name),
@@ -78,6 +106,7 @@ impl Peer {
             version: "test".to_owned(),
             features: 0,
             timestamp_ms: 0,
+            token,
         };
         let mut frame = BytesMut::new();
         codec::encode(&Control::StreamOpen(open), CONTROL_FRAME_BYTES_MAX, &mut frame).unwrap();

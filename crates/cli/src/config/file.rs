@@ -86,7 +86,12 @@ pub struct TunnelListen {
     /// PEM.
     pub key: PathBuf,
     /// PEM: who signs the clients' certificates.
-    pub client_ca: PathBuf,
+    pub client_ca: Option<PathBuf>,
+    /// The tokens of clients, as `adit token` writes them.
+    pub tokens_file: Option<PathBuf>,
+    /// Whether keys may be readable by others than their owner.
+    #[serde(default)]
+    pub allow_readable_keys: bool,
     /// How fast this side sends.
     #[serde(default)]
     pub congestion: Congestion,
@@ -103,9 +108,14 @@ pub struct TunnelConnect {
     /// PEM: who signs the server's certificate.
     pub ca: PathBuf,
     /// PEM.
-    pub cert: PathBuf,
+    pub cert: Option<PathBuf>,
     /// PEM.
-    pub key: PathBuf,
+    pub key: Option<PathBuf>,
+    /// A token, instead of a certificate and its key.
+    pub token_file: Option<PathBuf>,
+    /// Whether keys and the token may be readable by others than their owner.
+    #[serde(default)]
+    pub allow_readable_keys: bool,
     /// The group to join.
     pub group: String,
     /// What a pushed configuration may make this client dial: `HOST:PORT` or `NETWORK/BITS:PORT`.
@@ -221,7 +231,7 @@ pub struct IngressRule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Certificate names that may join, with `*` for any run of characters.
+    /// Names of certificates and tokens that may join, with `*` for any run of characters.
     pub clients: Vec<String>,
     /// How many requests may be tried again.
     #[serde(default)]

@@ -3,6 +3,8 @@
 pub mod file;
 pub mod locate;
 mod resolve;
+pub mod tokens;
+mod tunnel;
 
 use std::path::{Path, PathBuf};
 

@@ -14,17 +14,20 @@ use adit_core::{
     wire::config::{ConfigPush, GroupConfig, Upstream},
 };
 use adit_node::{
-    credentials::{self, Credentials, TlsError},
+    credentials::{self, KeyMode, TlsError},
     settings::{
-        AdminEntry, Allow, ClientSettings, EgressSettings, GroupSettings, GroupTerms, HostPort, HttpEntry, HttpsEntry,
-        IngressRule, ServerSettings, TunnelConnect, TunnelListen,
+        AdminEntry, ClientSettings, EgressSettings, GroupSettings, GroupTerms, HttpEntry, HttpsEntry, IngressRule,
+        ServerSettings,
         resolve::{self, At, ResolveError},
     },
 };
 
-use super::file::{
-    AdminEntry as AdminFile, ClientFile, Dial, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
-    IngressRule as IngressFile, OneOrMany, ServerFile,
+use super::{
+    file::{
+        AdminEntry as AdminFile, ClientFile, Dial, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
+        IngressRule as IngressFile, ServerFile,
+    },
+    tunnel::{self, credentials, key_mode},
 };
 
 type Groups = HashMap<id::Group, GroupSettings>;
@@ -32,33 +35,34 @@ type Groups = HashMap<id::Group, GroupSettings>;
 /// Returns the files that a server's configuration names.
 pub(super) fn server_files(file: &ServerFile, base: &Path) -> Vec<PathBuf> {
     let ServerFile { tunnel, https, upstreams, .. } = file;
-    files(base, [&tunnel.cert, &tunnel.key, &tunnel.client_ca], https.as_ref(), upstreams)
+    let tunnel = [&tunnel.cert, &tunnel.key].into_iter().chain(&tunnel.client_ca).chain(&tunnel.tokens_file);
+    files(base, tunnel, https.as_ref(), upstreams)
 }
 
 /// Returns the files that a client's configuration names.
 pub(super) fn client_files(file: &ClientFile, base: &Path) -> Vec<PathBuf> {
     let ClientFile { tunnel, https, upstreams, .. } = file;
-    files(base, [&tunnel.cert, &tunnel.key, &tunnel.ca], https.as_ref(), upstreams)
+    let tunnel = [&tunnel.ca].into_iter().chain(&tunnel.cert).chain(&tunnel.key).chain(&tunnel.token_file);
+    files(base, tunnel, https.as_ref(), upstreams)
 }
 
-fn files(
+fn files<'a>(
     base: &Path,
-    tunnel: [&PathBuf; 3],
-    https: Option<&HttpsFile>,
-    upstreams: &BTreeMap<String, Upstream>,
+    tunnel: impl Iterator<Item = &'a PathBuf>,
+    https: Option<&'a HttpsFile>,
+    upstreams: &'a BTreeMap<String, Upstream>,
 ) -> Vec<PathBuf> {
     let entry = https.into_iter().flat_map(|entry| {
         let more = entry.certificates.iter().flat_map(|certificate| [&certificate.cert, &certificate.key]);
         entry.cert.iter().chain(&entry.key).chain(more)
     });
     let authorities = upstreams.values().filter_map(|upstream| upstream.ca_file.as_ref());
-    tunnel.into_iter().chain(entry).chain(authorities).map(|path| base.join(path)).collect()
+    tunnel.chain(entry).chain(authorities).map(|path| base.join(path)).collect()
 }
 
 pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, ResolveError> {
     let at = At::default();
-    let tunnel = at.key("tunnel");
-    let client_ca = base.join(&file.tunnel.client_ca);
+    let key_mode = key_mode(file.tunnel.allow_readable_keys);
     let mut groups = Groups::new();
     for (name, group) in file.groups {
         let at = at.key("groups").key(&name);
@@ -67,14 +71,9 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
     check_bounds(&at, &file.limits, &file.timeouts)?;
     check_listeners(&at, file.http.as_ref(), file.https.as_ref(), file.admin.as_ref())?;
     Ok(ServerSettings {
-        tunnel: TunnelListen {
-            listen: file.tunnel.listen,
-            credentials: credentials(&tunnel, base, &file.tunnel.cert, &file.tunnel.key)?,
-            client_roots: tunnel.key("client_ca").check(credentials::roots_from_file(&client_ca))?,
-            congestion: file.tunnel.congestion,
-        },
+        tunnel: tunnel::listen(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
-        https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
+        https: file.https.map(|entry| https(&at.key("https"), base, key_mode, entry)).transpose()?,
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
         egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
@@ -86,58 +85,17 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
 
 pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, ResolveError> {
     let at = At::default();
+    let key_mode = key_mode(file.tunnel.allow_readable_keys);
     check_bounds(&at, &file.limits, &file.timeouts)?;
     check_listeners(&at, file.http.as_ref(), file.https.as_ref(), file.admin.as_ref())?;
     Ok(ClientSettings {
-        tunnel: tunnel_connect(&at.key("tunnel"), base, file.tunnel)?,
+        tunnel: tunnel::connect(&at.key("tunnel"), base, file.tunnel)?,
         http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
-        https: file.https.map(|entry| https(&at.key("https"), base, entry)).transpose()?,
+        https: file.https.map(|entry| https(&at.key("https"), base, key_mode, entry)).transpose()?,
         egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
         admin: admin(&at.key("admin"), file.admin)?,
         limits: file.limits,
         timeouts: file.timeouts,
-    })
-}
-
-fn tunnel_connect(at: &At, base: &Path, tunnel: super::file::TunnelConnect) -> Result<TunnelConnect, ResolveError> {
-    let targets = match tunnel.connect {
-        OneOrMany::One(target) => vec![(at.key("connect"), target)],
-        OneOrMany::Many(targets) => {
-            (0..).zip(targets).map(|(index, target)| (at.key("connect").index(index), target)).collect()
-        }
-    };
-    let mut connect = Vec::new();
-    for (at, target) in targets {
-        connect.push(at.check(target.parse::<HostPort>())?);
-    }
-    let Some(first) = connect.first() else { return Err(at.key("connect").error("no address to connect to")) };
-    let mut allow = Allow::default();
-    for (index, text) in (0..).zip(&tunnel.allow) {
-        at.key("allow").index(index).check(allow.add(text))?;
-    }
-    Ok(TunnelConnect {
-        server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
-        roots: at.key("ca").check(credentials::roots_from_file(&base.join(&tunnel.ca)))?,
-        credentials: credentials(at, base, &tunnel.cert, &tunnel.key)?,
-        group: at.key("group").check(tunnel.group.parse())?,
-        allow,
-        congestion: tunnel.congestion,
-        connect,
-    })
-}
-
-fn credentials(at: &At, base: &Path, cert: &Path, key: &Path) -> Result<Credentials, ResolveError> {
-    let (cert, key) = (base.join(cert), base.join(key));
-    Credentials::from_files(&cert, &key).map_err(|error| {
-        // The key is named where the key is to blame.
-        let name = match &error {
-            TlsError::Read { path, .. } if *path == key => "key",
-            TlsError::Pem { path, .. } if *path == key => "key",
-            TlsError::Read { .. } => "cert",
-            TlsError::Pem { .. } => "cert",
-            TlsError::Unusable { .. } => "cert",
-        };
-        at.key(name).error(error)
     })
 }
 
@@ -255,17 +213,17 @@ fn http(at: &At, entry: HttpFile) -> Result<HttpEntry, ResolveError> {
     Ok(HttpEntry { listen, trusted_proxies, proxy_protocol })
 }
 
-fn https(at: &At, base: &Path, entry: HttpsFile) -> Result<HttpsEntry, ResolveError> {
+fn https(at: &At, base: &Path, key_mode: KeyMode, entry: HttpsFile) -> Result<HttpsEntry, ResolveError> {
     let mut certificates = Vec::new();
     match (&entry.cert, &entry.key) {
-        (Some(cert), Some(key)) => certificates.push(credentials(at, base, cert, key)?),
+        (Some(cert), Some(key)) => certificates.push(credentials(at, base, key_mode, cert, key)?),
         (Some(_), None) => return Err(at.key("key").error("missing, and there is a cert")),
         (None, Some(_)) => return Err(at.key("cert").error("missing, and there is a key")),
         (None, None) => {}
     }
     for (index, certificate) in (0..).zip(&entry.certificates) {
         let at = at.key("certificates").index(index);
-        certificates.push(credentials(&at, base, &certificate.cert, &certificate.key)?);
+        certificates.push(credentials(&at, base, key_mode, &certificate.cert, &certificate.key)?);
     }
     if certificates.is_empty() {
         return Err(at.key("cert").error("missing: an entry with TLS needs cert and key, or [[https.certificates]]"));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{ClientId, Group, SessionId},
+    token::Token,
     wire::config::ConfigVersion,
 };
 
@@ -71,6 +72,8 @@ pub struct StreamOpen {
     pub features: u64,
     /// Its clock, in milliseconds since 1970, for the log.
     pub timestamp_ms: u64,
+    /// Who it is, where it has no certificate.
+    pub token: Option<Token>,
 }
 
 /// What a link carries.
@@ -138,17 +141,31 @@ mod tests {
         assert_eq!(&decode::<Control>(&out[length.prefix..]).unwrap(), message);
     }
 
-    #[test]
-    fn stream_open_has_these_bytes() {
-        let open = StreamOpen {
+    fn open(token: Option<Token>) -> Control {
+        Control::StreamOpen(StreamOpen {
             client_id: "client-1".parse().unwrap(),
             group: "web".parse().unwrap(),
             stream_type: StreamType::Http,
             version: "0.1.0".into(),
             features: 300,
             timestamp_ms: 1,
-        };
-        golden(&Control::StreamOpen(open), b"\x18\x00\x08client-1\x03web\x00\x050.1.0\xac\x02\x01");
+            token,
+        })
+    }
+
+    #[test]
+    fn stream_open_has_these_bytes() {
+        golden(&open(None), b"\x19\x00\x08client-1\x03web\x00\x050.1.0\xac\x02\x01\x00");
+        golden(
+            &open(Some(Token::from_secret(*b"0123456789abcdef0123456789abcdef"))),
+            b"\x39\x00\x08client-1\x03web\x00\x050.1.0\xac\x02\x01\x010123456789abcdef0123456789abcdef",
+        );
+    }
+
+    #[test]
+    fn a_registration_does_not_show_its_token() {
+        let shown = format!("{:?}", open(Some(Token::from_secret([7; 32]))));
+        assert!(shown.contains("token: Some(Token(…))"), "{shown}");
     }
 
     #[test]
@@ -179,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_name_is_refused() {
-        assert!(decode::<Control>(b"\x00\x03a b\x03web\x00\x01v\x00\x00").is_err());
+        assert!(decode::<Control>(b"\x00\x03a b\x03web\x00\x01v\x00\x00\x00").is_err());
     }
 
     proptest::proptest! {

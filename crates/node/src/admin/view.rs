@@ -47,6 +47,8 @@ pub(super) struct LinkView {
     session: u64,
     client_id: String,
     identity: String,
+    /// `certificate` or `token`.
+    proof: &'static str,
     group: String,
     remote: SocketAddr,
     health: &'static str,
@@ -91,6 +93,7 @@ impl LinkView {
             session: link.session().0,
             client_id: member.client_id.to_string(),
             identity: member.identity.to_string(),
+            proof: member.identity.proof.as_str(),
             group: group.to_string(),
             remote: link.remote_address(),
             health: health_name(link.health()),

@@ -1,8 +1,9 @@
 //! From a QUIC connection to a link: the registration on the control stream.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_core::{
+    admission::Shown,
     id::{Identity, SessionId},
     limits::Limits,
     wire::control::{Control, StreamOpen, StreamOpenResponse},
@@ -34,20 +35,20 @@ pub enum HandshakeError {
     #[error("the peer said something else first")]
     Unexpected,
     /// The peer's certificate has no name.
-    #[error("the peer's certificate has neither a DNS name nor a common name")]
+    #[error("the peer's certificate has neither a DNS name nor a common name that is printable")]
     Nameless,
     /// The server does not take this client.
     #[error("the server says: {0}")]
     Denied(String),
 }
 
-/// A client that wants to join, after its certificate was verified.
+/// A client that wants to join. A certificate that it has shown was verified, a token was not.
 #[derive(Debug)]
 pub struct Applicant {
-    /// What it asks for.
+    /// What it asks for. Holds no token any more.
     pub open: StreamOpen,
-    /// Who it proved to be.
-    pub identity: Identity,
+    /// What it has shown.
+    pub shown: Shown,
     quic: quinn::Connection,
     control: ControlStream,
 }
@@ -69,7 +70,7 @@ pub struct Joined {
 ///
 /// When the server denies, is silent for five seconds, or the connection breaks.
 pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) -> Result<Joined, HandshakeError> {
-    let peer = tls::peer_identity(&quic).ok_or(HandshakeError::Nameless)?;
+    let peer = certificate(&quic)?.ok_or(HandshakeError::Nameless)?;
     let register = async {
         let mut control = ControlStream::open(&quic).await?;
         control.write(&Control::StreamOpen(open)).await?;
@@ -80,7 +81,7 @@ pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) ->
     let answer = answer.map_err(|error| quic.close_reason().map_or(HandshakeError::Control(error), Into::into))?;
     match answer {
         Some(Control::StreamOpenResponse(StreamOpenResponse::Accepted { session, heartbeat_ms, features: _ })) => {
-            let link = Link::new(quic, session, peer, limits);
+            let link = Link::new(quic, session, Identity::certified(&peer), limits);
             let heartbeat = Duration::from_millis(heartbeat_ms.max(1).into());
             Ok(Joined { link, control, heartbeat })
         }
@@ -105,7 +106,7 @@ pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) ->
 ///
 /// When the peer is silent for five seconds, says something else first, or the connection breaks.
 pub async fn welcome(quic: quinn::Connection) -> Result<Applicant, HandshakeError> {
-    let identity = tls::peer_identity(&quic).ok_or(HandshakeError::Nameless)?;
+    let certificate = certificate(&quic)?;
     let first = async {
         let mut control = ControlStream::accept(&quic).await?;
         let first = control.read().await?;
@@ -115,12 +116,20 @@ pub async fn welcome(quic: quinn::Connection) -> Result<Applicant, HandshakeErro
         Ok(first) => first?,
         Err(_) => return Err(HandshakeError::Timeout),
     };
-    let Some(Control::StreamOpen(open)) = first else { return Err(HandshakeError::Unexpected) };
-    Ok(Applicant { open, identity, quic, control })
+    let Some(Control::StreamOpen(mut open)) = first else { return Err(HandshakeError::Unexpected) };
+    // From here on nothing that is shown or kept has it.
+    let shown = Shown { certificate, token: open.token.take() };
+    Ok(Applicant { open, shown, quic, control })
+}
+
+/// Returns the name in the peer's certificate, where it has one.
+fn certificate(quic: &quinn::Connection) -> Result<Option<Arc<str>>, HandshakeError> {
+    let chain = tls::peer_chain(quic);
+    chain.first().map(|leaf| tls::name_of(leaf).ok_or(HandshakeError::Nameless)).transpose()
 }
 
 impl Applicant {
-    /// Tells the client that it is a member.
+    /// Tells the client that it is a member, known as `identity` from then on.
     ///
     /// # Errors
     ///
@@ -128,6 +137,7 @@ impl Applicant {
     pub async fn accept(
         mut self,
         session: SessionId,
+        identity: Identity,
         heartbeat: Duration,
         limits: &Limits,
     ) -> Result<Joined, HandshakeError> {
@@ -135,8 +145,13 @@ impl Applicant {
         let accepted = StreamOpenResponse::Accepted { session, features: 0, heartbeat_ms };
         let told = timeout(HANDSHAKE_TIMEOUT, self.control.write(&Control::StreamOpenResponse(accepted))).await;
         told.map_err(|_| HandshakeError::Timeout)??;
-        let link = Link::new(self.quic, session, self.identity, limits);
+        let link = Link::new(self.quic, session, identity, limits);
         Ok(Joined { link, control: self.control, heartbeat })
+    }
+
+    /// Returns where the client is.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.quic.remote_address()
     }
 
     /// Tells the client why it is no member, and closes the link once it has heard it.

@@ -44,7 +44,7 @@ pub fn listen(settings: &TunnelListen) -> Result<Endpoint, ListenError> {
 ///
 /// When the certificates do not work.
 pub fn server_config(settings: &TunnelListen) -> Result<quinn::ServerConfig, TlsError> {
-    let mut config = tls::server_config(&settings.credentials, settings.client_roots.clone(), settings.congestion)?;
+    let mut config = tls::server_config(settings)?;
     Secrets::of(&settings.credentials).seal_tokens(&mut config)?;
     Ok(config)
 }

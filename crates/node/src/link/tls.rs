@@ -1,46 +1,60 @@
-//! Who is at each end of a link: TLS 1.3 with certificates on both sides.
+//! Who is at each end of a link: TLS 1.3, with a certificate of the server and, where it has one, of the client.
 
 use std::sync::Arc;
 
-use adit_core::{id::Identity, wire::ALPN};
+use adit_core::wire::ALPN;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig, pki_types::CertificateDer, server::WebPkiClientVerifier, version::TLS13,
+    ClientConfig, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::CertificateDer,
+    server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
+    version::TLS13,
 };
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::transport;
 use crate::{
-    credentials::{self, Credentials, TlsError, unusable},
-    settings::Congestion,
+    credentials::{self, TlsError, unusable},
+    settings::{ClientProof, Congestion, ServerTrust, TunnelListen},
 };
 
-/// Returns quinn's settings for the side that listens. Clients must present a certificate that `roots` signed.
+/// Returns quinn's settings for the side that listens. Clients must present a certificate that is trusted, unless they
+/// may show a token instead; one that is not trusted never gets further.
 ///
 /// # Errors
 ///
-/// When `roots` is empty or the credentials do not work.
-pub fn server_config(
-    credentials: &Credentials,
-    roots: RootCertStore,
-    congestion: Congestion,
-) -> Result<quinn::ServerConfig, TlsError> {
+/// When clients have no way to prove who they are, or the credentials do not work.
+pub fn server_config(settings: &TunnelListen) -> Result<quinn::ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::clone(&provider))
-        .build()
-        .map_err(|error| unusable("clients cannot be verified", error))?;
+    let verifier = client_verifier(settings, &provider)?;
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3 is not available", error))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(credentials.chain(), credentials.key())
+        .with_single_cert(settings.credentials.chain(), settings.credentials.key())
         .map_err(|error| unusable("the server's certificate", error))?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport::config(congestion));
+    config.transport_config(transport::config(settings.congestion));
     config.migration(true);
     Ok(config)
+}
+
+fn client_verifier(
+    settings: &TunnelListen,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let cannot = |error: &dyn std::fmt::Display| unusable("clients cannot be verified", error);
+    let roots = match (&settings.client_roots, &settings.tokens) {
+        (Some(roots), _) => roots,
+        (None, Some(_)) => return Ok(Arc::new(NoClientAuth)),
+        (None, None) => return Err(cannot(&"neither certificates nor tokens are accepted")),
+    };
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.clone().into(), Arc::clone(provider));
+    let builder = if settings.tokens.is_some() { builder.allow_unauthenticated() } else { builder };
+    builder.build().map_err(|error| cannot(&error))
 }
 
 /// Returns quinn's settings for the side that dials.
@@ -49,17 +63,23 @@ pub fn server_config(
 ///
 /// When the credentials do not work.
 pub fn client_config(
-    credentials: &Credentials,
-    roots: RootCertStore,
+    proof: &ClientProof,
+    trust: &ServerTrust,
     congestion: Congestion,
 ) -> Result<quinn::ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = ClientConfig::builder_with_provider(provider)
+    let tls = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
-        .map_err(|error| unusable("TLS 1.3 is not available", error))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(credentials.chain(), credentials.key())
-        .map_err(|error| unusable("the client's certificate", error))?;
+        .map_err(|error| unusable("TLS 1.3 is not available", error))?;
+    let tls = match trust {
+        ServerTrust::Authority(roots) => tls.with_root_certificates(roots.clone()),
+    };
+    let mut tls = match proof {
+        ClientProof::Certificate(credentials) => tls
+            .with_client_auth_cert(credentials.chain(), credentials.key())
+            .map_err(|error| unusable("the client's certificate", error))?,
+        ClientProof::Token(_) => tls.with_no_client_auth(),
+    };
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // 0-RTT data can be replayed, and registration must not be.
     tls.enable_early_data = false;
@@ -69,17 +89,22 @@ pub fn client_config(
     Ok(config)
 }
 
-/// Returns the name in the certificate that the peer presented: its first DNS name, or else its common name.
-pub fn peer_identity(connection: &quinn::Connection) -> Option<Identity> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    name_of(chain.first()?)
+/// Returns the certificates that the peer presented, leaf first; none where it presented none.
+pub fn peer_chain(connection: &quinn::Connection) -> Vec<CertificateDer<'static>> {
+    let chain = connection.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    chain.map(|chain| *chain).unwrap_or_default()
 }
 
-fn name_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
-    if let Some(name) = credentials::dns_names(certificate).into_iter().next() {
-        return Some(Identity(name.into()));
-    }
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    let common = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    Some(Identity(common.into()))
+/// Returns the name in a certificate: its first DNS name, or else its common name.
+///
+/// One with control characters is none: it goes into logs.
+pub fn name_of(certificate: &CertificateDer<'_>) -> Option<Arc<str>> {
+    let name = match credentials::dns_names(certificate).into_iter().next() {
+        Some(name) => name,
+        None => {
+            let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+            certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned()
+        }
+    };
+    (!name.chars().any(char::is_control)).then(|| name.into())
 }

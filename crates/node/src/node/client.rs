@@ -17,6 +17,7 @@ use adit_core::{
     id::{ClientId, Group, SessionId},
     limits::{Limits, Timeouts},
     route::{Conflict, HostPattern, PathPrefix, Pattern, RouteTable, RuleOptions},
+    token::Token,
     wire::control::{StreamOpen, StreamType},
 };
 use arc_swap::ArcSwap;
@@ -108,6 +109,7 @@ struct Caller {
 #[derive(Debug)]
 struct Terms {
     config: quinn::ClientConfig,
+    token: Option<Token>,
     server_name: String,
     limits: Limits,
     timeouts: Timeouts,
@@ -132,7 +134,7 @@ impl Client {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, https, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
+        let config = tls::client_config(&tunnel.proof, &tunnel.trust, tunnel.congestion)?;
         let admin = match admin {
             Some(admin) => Some(Admin::bind(admin).await?),
             None => None,
@@ -157,7 +159,13 @@ impl Client {
             own,
             pushed: tunnel.connect.iter().map(|_| Arc::default()).collect(),
             unread: Unread::new(&limits, &timeouts),
-            terms: ArcSwap::from_pointee(Terms { config, server_name: tunnel.server_name, limits, timeouts }),
+            terms: ArcSwap::from_pointee(Terms {
+                config,
+                token: tunnel.proof.token().cloned(),
+                server_name: tunnel.server_name,
+                limits,
+                timeouts,
+            }),
         };
         caller.judge_pushes(&tunnel.allow, &dial, timeouts);
         let ingress =
@@ -243,7 +251,7 @@ impl ClientControl {
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, https, egress, admin: _, limits, timeouts } = settings;
-        let config = tls::client_config(&tunnel.credentials, tunnel.roots, tunnel.congestion)?;
+        let config = tls::client_config(&tunnel.proof, &tunnel.trust, tunnel.congestion)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let dial = DialRules { own: self.caller.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial.clone()), &timeouts)?;
@@ -254,7 +262,8 @@ impl ClientControl {
         self.caller.egress.replace(own);
         self.caller.judge_pushes(&tunnel.allow, &dial, timeouts);
         self.handles.told(limits, timeouts);
-        self.caller.terms.store(Arc::new(Terms { config, server_name: tunnel.server_name, limits, timeouts }));
+        let (token, server_name) = (tunnel.proof.token().cloned(), tunnel.server_name);
+        self.caller.terms.store(Arc::new(Terms { config, token, server_name, limits, timeouts }));
         Ok(bound.differences(&self.bound))
     }
 }
@@ -352,6 +361,8 @@ impl Caller {
             version: env!("CARGO_PKG_VERSION").into(),
             features: 0,
             timestamp_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            // The server has proved who it is by now.
+            token: terms.token.clone(),
         };
         Ok(handshake::join(quic, open, &terms.limits).await?)
     }

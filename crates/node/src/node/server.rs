@@ -11,9 +11,10 @@ use std::{
 };
 
 use adit_core::{
+    admission::{self, Objection, Tokens},
     dial::DialRules,
     failure::Failure,
-    group::{self, Member},
+    group::Member,
     id::{Group, Identity, SessionId},
     limits::{Limits, Timeouts},
     route::{Conflict, RouteTable},
@@ -51,6 +52,9 @@ use crate::{
     unread::Unread,
     watch::Watch,
 };
+
+/// The target of log lines about who came in, who did not, and who had to go.
+const AUDIT: &str = "adit::audit";
 
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
@@ -100,6 +104,7 @@ struct Lobby {
 #[derive(Debug)]
 struct HouseRules {
     groups: HashMap<Group, GroupSettings>,
+    tokens: Tokens,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -127,13 +132,19 @@ impl Server {
             registry: Arc::clone(&registry),
             egress: Arc::new(Egress::new(&node_id, Routes::new(egress, &guard, &timeouts)?)),
             own,
-            house_rules: ArcSwap::from_pointee(HouseRules { groups: HashMap::new(), limits, timeouts }),
+            house_rules: ArcSwap::from_pointee(HouseRules {
+                groups: HashMap::new(),
+                tokens: Tokens::default(),
+                limits,
+                timeouts,
+            }),
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
             watch: watch.clone(),
             unread: Unread::new(&limits, &timeouts),
         };
-        lobby.replace(HouseRules { groups, limits, timeouts })?;
+        let tokens = tunnel.tokens.clone().unwrap_or_default();
+        lobby.replace(HouseRules { groups, tokens, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
         let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
@@ -229,17 +240,18 @@ impl ServerControl {
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
-        let tunnel = server_config(&tunnel)?;
+        let tls = server_config(&tunnel)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let dial = DialRules { own: self.lobby.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial), &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
-        self.lobby.replace(HouseRules { groups, limits, timeouts })?;
+        let tokens = tunnel.tokens.unwrap_or_default();
+        self.lobby.replace(HouseRules { groups, tokens, limits, timeouts })?;
         self.ingress.replace(Rules { routes, limits, timeouts });
         self.doors.replace(terms);
         self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
-        self.endpoint.set_server_config(Some(tunnel));
+        self.endpoint.set_server_config(Some(tls));
         self.handles.told(limits, timeouts);
         Ok(bound.differences(self.bound))
     }
@@ -318,8 +330,16 @@ impl Lobby {
         let rules = Arc::new(rules);
         self.house_rules.store(Arc::clone(&rules));
         for (group, member) in self.registry.members() {
-            if objection(&rules, &group, &member.identity).is_some() {
-                tracing::warn!(session = %member.session, client = %member.identity, %group, "may stay no longer");
+            if let Err(objection) = rules.admit(&member.identity, &group) {
+                tracing::warn!(
+                    target: AUDIT,
+                    session = %member.session,
+                    client = %member.identity,
+                    proof = member.identity.proof.as_str(),
+                    %group,
+                    reason = %objection,
+                    "link cut: the client may stay no longer"
+                );
                 member.link.close(Close::Denied);
             }
         }
@@ -345,14 +365,17 @@ impl Lobby {
 
     /// Lets a client join, or tells it why not.
     async fn hold(&self, applicant: Applicant, stopping: Stopping) {
-        let (open, identity) = (applicant.open.clone(), applicant.identity.clone());
-        let span = tracing::info_span!("link", client = %identity, group = %open.group);
-        if let Some(reason) = objection(&self.house_rules.load_full(), &open.group, &identity) {
-            span.in_scope(|| tracing::warn!(id = %open.client_id, reason, "join denied"));
-            return applicant.deny(reason).await;
+        let (rules, group) = (self.house_rules.load_full(), applicant.open.group.clone());
+        let identity = match rules.identify(&applicant) {
+            Ok(identity) => identity,
+            Err(objection) => return turn_away(applicant, None, objection).await,
+        };
+        if let Err(objection) = rules.admit(&identity, &group) {
+            return turn_away(applicant, Some(identity), objection).await;
         }
+        let span = tracing::info_span!("link", client = %identity, %group);
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let ended = self.member(applicant, session, stopping).instrument(span.clone()).await;
+        let ended = self.member(applicant, identity, session, stopping).instrument(span.clone()).await;
         span.in_scope(|| match ended {
             Ok(ended) => tracing::info!(%session, "client left: {ended}"),
             Err(error) => tracing::warn!(%session, "join failed: {error}"),
@@ -362,13 +385,14 @@ impl Lobby {
     async fn member(
         &self,
         applicant: Applicant,
+        identity: Identity,
         session: SessionId,
         stopping: Stopping,
     ) -> Result<Ended, HandshakeError> {
         let StreamOpen { client_id, group, stream_type, version, .. } = applicant.open.clone();
-        let identity = applicant.identity.clone();
         let HouseRules { limits, timeouts, .. } = *self.house_rules.load_full();
-        let joined = applicant.accept(session, timeouts.heartbeat, &limits).await?;
+        let joined = applicant.accept(session, identity.clone(), timeouts.heartbeat, &limits).await?;
+        let proof = identity.proof.as_str();
         let member = Member { session, client_id: client_id.clone(), identity, link: joined.link.clone() };
         let (membership, replaced) = self.registry.group(&group).join(member);
         if let Some(stale) = replaced {
@@ -376,10 +400,11 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         // The rules may have changed while the client was told that it is in.
-        if objection(&self.house_rules.load_full(), &group, joined.link.peer()).is_some() {
+        if self.house_rules.load_full().admit(joined.link.peer(), &group).is_err() {
             joined.link.close(Close::Denied);
         }
-        tracing::info!(%session, id = %client_id, ?stream_type, version, "client joined");
+        let peer = joined.link.remote_address();
+        tracing::info!(target: AUDIT, %session, %peer, proof, id = %client_id, ?stream_type, version, "client joined");
         let asked_of_us = self.registry.meters().meter(meter::Side::Answered, Some(&group));
         let wanted = self.wanted(&group).subscribe();
         let answering = Answering {
@@ -398,13 +423,28 @@ impl Lobby {
     }
 }
 
-/// Why a client may not be in a group, as its operator is told.
-fn objection(rules: &HouseRules, group: &Group, identity: &Identity) -> Option<String> {
-    let Some(settings) = rules.groups.get(group) else {
-        return Some(format!("there is no group {group} on this server"));
-    };
-    if !group::may_join(&settings.clients, identity) {
-        return Some(format!("{identity} may not join the group {group}"));
+impl HouseRules {
+    fn identify(&self, applicant: &Applicant) -> Result<Identity, Objection> {
+        admission::identify(&applicant.shown, &self.tokens)
     }
-    None
+
+    fn admit(&self, identity: &Identity, group: &Group) -> Result<(), Objection> {
+        let clients = self.groups.get(group).map(|settings| settings.clients.as_slice());
+        admission::admit(identity, group, clients, &self.tokens)
+    }
+}
+
+/// Denies a registration. The log says why; the client learns what helps whoever runs it and nothing else.
+async fn turn_away(applicant: Applicant, identity: Option<Identity>, objection: Objection) {
+    tracing::warn!(
+        target: AUDIT,
+        peer = %applicant.remote_address(),
+        client = identity.as_ref().map(|identity| tracing::field::display(&identity.name)),
+        proof = identity.as_ref().map(|identity| identity.proof.as_str()),
+        group = %applicant.open.group,
+        id = %applicant.open.client_id,
+        reason = %objection,
+        "join denied"
+    );
+    applicant.deny(objection.told()).await;
 }

@@ -43,7 +43,7 @@ impl Ends {
     pub(crate) async fn new(network: &Network, congestion: Congestion) -> Self {
         let (asking, answering) = network.connect_with(transport::config(congestion)).await;
         let link = |quic| {
-            let link = Link::new(quic, SessionId(1), Identity("peer".into()), &Limits::default());
+            let link = Link::new(quic, SessionId(1), Identity::certified("peer"), &Limits::default());
             let following = link.clone();
             spawn_local(async move { match following.follow_tail().await {} });
             link

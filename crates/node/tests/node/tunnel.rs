@@ -15,8 +15,9 @@ use adit_node::{
     credentials::Credentials,
     node::{ClientControl, ServerControl},
     settings::{
-        AdminEntry, Allow, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
-        IngressRule, ServerSettings, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        AdminEntry, Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings,
+        HostPort, HttpEntry, IngressRule, ServerSettings, ServerTrust, TunnelConnect, TunnelListen, UpstreamSettings,
+        pattern,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -175,7 +176,8 @@ impl Authority {
             tunnel: TunnelListen {
                 listen: ANY,
                 credentials: self.credentials("localhost"),
-                client_roots: self.roots(),
+                client_roots: Some(self.roots()),
+                tokens: None,
                 congestion: Congestion::default(),
             },
             http: Some(HttpEntry::new(ANY)),
@@ -206,8 +208,8 @@ impl Authority {
             tunnel: TunnelConnect {
                 connect: vec![HostPort { host: tunnel.ip().to_string(), port: tunnel.port() }],
                 server_name: "localhost".to_owned(),
-                roots: self.roots(),
-                credentials: self.credentials("client"),
+                trust: ServerTrust::Authority(self.roots()),
+                proof: ClientProof::Certificate(self.credentials("client")),
                 group: "web".parse().unwrap(),
                 allow: Allow::default(),
                 congestion: Congestion::default(),

@@ -1,0 +1,102 @@
+//! `[tunnel]`: who is at either end of a link, and where.
+
+use std::path::Path;
+
+use adit_node::{
+    credentials::{self, Credentials, KeyMode},
+    settings::{
+        Allow, ClientProof, HostPort, ServerTrust, TunnelConnect, TunnelListen,
+        resolve::{At, ResolveError},
+    },
+};
+
+use super::{
+    file::{self, OneOrMany},
+    tokens,
+};
+
+/// Resolves `[tunnel]` of a server.
+pub(super) fn listen(at: &At, base: &Path, tunnel: file::TunnelListen) -> Result<TunnelListen, ResolveError> {
+    if tunnel.client_ca.is_none() && tunnel.tokens_file.is_none() {
+        let problem = "missing: nobody could join without client_ca, tokens_file or both";
+        return Err(at.key("client_ca").error(problem));
+    }
+    let roots = tunnel.client_ca.map(|path| at.key("client_ca").check(credentials::roots_from_file(&base.join(path))));
+    let tokens = tunnel.tokens_file.map(|path| at.key("tokens_file").check(tokens::tokens(&base.join(path))));
+    let key_mode = key_mode(tunnel.allow_readable_keys);
+    Ok(TunnelListen {
+        listen: tunnel.listen,
+        credentials: credentials(at, base, key_mode, &tunnel.cert, &tunnel.key)?,
+        client_roots: roots.transpose()?,
+        tokens: tokens.transpose()?,
+        congestion: tunnel.congestion,
+    })
+}
+
+/// Who may read keys.
+pub(super) fn key_mode(allow_readable_keys: bool) -> KeyMode {
+    if allow_readable_keys { KeyMode::Any } else { KeyMode::OwnerOnly }
+}
+
+/// Resolves `[tunnel]` of a client.
+pub(super) fn connect(at: &At, base: &Path, tunnel: file::TunnelConnect) -> Result<TunnelConnect, ResolveError> {
+    let proof = client_proof(at, base, &tunnel)?;
+    let targets = match tunnel.connect {
+        OneOrMany::One(target) => vec![(at.key("connect"), target)],
+        OneOrMany::Many(targets) => {
+            (0..).zip(targets).map(|(index, target)| (at.key("connect").index(index), target)).collect()
+        }
+    };
+    let mut connect = Vec::new();
+    for (at, target) in targets {
+        connect.push(at.check(target.parse::<HostPort>())?);
+    }
+    let Some(first) = connect.first() else { return Err(at.key("connect").error("no address to connect to")) };
+    let mut allow = Allow::default();
+    for (index, text) in (0..).zip(&tunnel.allow) {
+        at.key("allow").index(index).check(allow.add(text))?;
+    }
+    Ok(TunnelConnect {
+        server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
+        trust: ServerTrust::Authority(at.key("ca").check(credentials::roots_from_file(&base.join(&tunnel.ca)))?),
+        proof,
+        group: at.key("group").check(tunnel.group.parse())?,
+        allow,
+        congestion: tunnel.congestion,
+        connect,
+    })
+}
+
+/// How a client proves who it is: with a certificate and its key, or with a token.
+fn client_proof(at: &At, base: &Path, tunnel: &file::TunnelConnect) -> Result<ClientProof, ResolveError> {
+    let key_mode = key_mode(tunnel.allow_readable_keys);
+    match (&tunnel.cert, &tunnel.key, &tunnel.token_file) {
+        (Some(cert), Some(key), None) => Ok(ClientProof::Certificate(credentials(at, base, key_mode, cert, key)?)),
+        (None, None, Some(token)) => {
+            let token = credentials::token_from_file(&base.join(token), key_mode);
+            Ok(ClientProof::Token(at.key("token_file").check(token)?))
+        }
+        (Some(_), None, None) => Err(at.key("key").error("missing, and there is a cert")),
+        (None, Some(_), None) => Err(at.key("cert").error("missing, and there is a key")),
+        (None, None, None) => Err(at.key("cert").error("missing: a client needs cert and key, or token_file")),
+        (Some(_), _, Some(_)) | (None, Some(_), Some(_)) => {
+            Err(at.key("token_file").error("a client has a certificate or a token, and not both"))
+        }
+    }
+}
+
+/// Reads a certificate and its key, which `cert` and `key` below `at` name.
+pub(super) fn credentials(
+    at: &At,
+    base: &Path,
+    key_mode: KeyMode,
+    cert: &Path,
+    key: &Path,
+) -> Result<Credentials, ResolveError> {
+    let (cert, key) = (base.join(cert), base.join(key));
+    Credentials::from_files(&cert, &key, key_mode).map_err(|error| {
+        // The key is named where the key is to blame.
+        let name = if error.path() == Some(&key) { "key" } else { "cert" };
+        at.key(name).error(error)
+    })
+}

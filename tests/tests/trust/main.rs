@@ -1,0 +1,3 @@
+//! Who is at either end of a link.
+
+mod tokens;
