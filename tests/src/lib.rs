@@ -15,22 +15,25 @@
 //! Lowest first:
 //!
 //! 1. [`wait`] waits that end
-//! 2. [`body`] bodies in any shape
-//! 3. [`message`] versions of HTTP, and reading what has arrived
-//! 4. [`trust`] certificates in memory
-//! 5. [`upstream`] a server whose behaviour the test decides
-//! 6. [`visitor`] HTTP clients, well-behaved and not
-//! 7. [`settings`] what nodes are told to do when a test does not care
-//! 8. [`relay`] what stands between a client and its server
-//! 9. [`node`] running servers and clients
-//! 10. [`apart`] a client that can be stopped in the midst of what it does
-//! 11. [`peer`] the other end of a link, byte by byte
-//! 12. [`tunnel`] all of them put together, in either direction
-//! 13. [`conformance`](mod@conformance) rows and cells of the conformance matrix
+//! 2. [`log`] what nodes say
+//! 3. [`body`] bodies in any shape
+//! 4. [`message`] versions of HTTP, and reading what has arrived
+//! 5. [`trust`] certificates in memory
+//! 6. [`upstream`] a server whose behaviour the test decides
+//! 7. [`visitor`] HTTP clients, well-behaved and not
+//! 8. [`settings`] what nodes are told to do when a test does not care
+//! 9. [`relay`] what stands between a client and its server
+//! 10. [`node`] running servers and clients
+//! 11. [`apart`] a client that can be stopped in the midst of what it does
+//! 12. [`peer`] the other end of a link, byte by byte
+//! 13. [`attack`] what a hostile peer does
+//! 14. [`tunnel`] all of them put together, in either direction
+//! 15. [`conformance`](mod@conformance) rows and cells of the conformance matrix
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails tests by panicking")]
 
 pub mod wait;
+pub mod log;
 pub mod body;
 pub mod message;
 pub mod trust;
@@ -41,6 +44,7 @@ pub mod relay;
 pub mod node;
 pub mod apart;
 pub mod peer;
+pub mod attack;
 pub mod tunnel;
 pub mod conformance;
 

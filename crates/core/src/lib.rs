@@ -19,6 +19,7 @@
 //! 12. [`backoff`] how long to wait before the next dial
 //! 13. [`health`] whether a backend server is to be used
 //! 14. [`dial`] which addresses may be dialled
+//! 15. [`conduct`] whether the other end of a link behaves
 
 pub mod token;
 pub mod id;
@@ -34,3 +35,4 @@ pub mod budget;
 pub mod backoff;
 pub mod health;
 pub mod dial;
+pub mod conduct;

@@ -152,6 +152,8 @@ impl RecvBody {
         let limit = self.limits.head_frame_bytes_max();
         let frame = ready!(self.stream()?.poll_frame(cx, limit))?.ok_or(StreamError::Truncated)?;
         let trailers = match exchange::decode_body_frame(&frame, &self.limits)? {
+            // Nothing waits for one, so a stream of them would never let anybody else run.
+            BodyFrame::Data(0) => return Poll::Ready(Err(DecodeError::Invalid("an empty piece of a body").into())),
             BodyFrame::Data(length) => {
                 if let Some(remaining) = &mut self.remaining {
                     *remaining = remaining.checked_sub(length.into()).ok_or(DecodeError::Invalid("the body length"))?;
@@ -194,8 +196,11 @@ impl Body for RecvBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
         let next = ready!(self.poll_next(cx));
-        if matches!(next, Some(Err(_))) {
+        if let Some(Err(error)) = &next {
             self.state = RecvState::Ended;
+            if let Some(stream) = &self.stream {
+                stream.judge(error);
+            }
         }
         Poll::Ready(next)
     }

@@ -37,19 +37,20 @@
 //! 4. [`watch`] the exchanges in flight
 //! 5. [`access`] one exchange's record: counted and logged when it is dropped
 //! 6. [`tail`] a probe behind the last packet of what was written
-//! 7. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 8. [`unread`] what has arrived and is not read, of all streams together
-//! 9. [`body`] bodies on their way to and from a stream
-//! 10. [`upgrade`] raw bytes after a switch of protocols
-//! 11. [`link`] one authenticated QUIC connection
-//! 12. [`exchange`] `ask` and `answer`
-//! 13. [`registry`] who is connected
-//! 14. [`egress`] out to an upstream
-//! 15. [`push`] rules that a server sends to its clients
-//! 16. [`ingress`] in from a visitor
-//! 17. [`session`] one link's life
-//! 18. [`admin`] what an operator sees and does
-//! 19. [`node`] wires and owns everything
+//! 7. [`conduct`] how the two ends of a link behave
+//! 8. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 9. [`unread`] what has arrived and is not read, of all streams together
+//! 10. [`body`] bodies on their way to and from a stream
+//! 11. [`upgrade`] raw bytes after a switch of protocols
+//! 12. [`link`] one authenticated QUIC connection
+//! 13. [`exchange`] `ask` and `answer`
+//! 14. [`registry`] who is connected
+//! 15. [`egress`] out to an upstream
+//! 16. [`push`] rules that a server sends to its clients
+//! 17. [`ingress`] in from a visitor
+//! 18. [`session`] one link's life
+//! 19. [`admin`] what an operator sees and does
+//! 20. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -63,6 +64,7 @@ pub mod meter;
 pub mod watch;
 pub mod access;
 pub mod tail;
+pub mod conduct;
 pub mod stream;
 pub mod unread;
 pub mod body;

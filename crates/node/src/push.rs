@@ -6,11 +6,12 @@ use std::{
 };
 
 use adit_core::{
+    conduct::excerpt,
     dial::{DialRules, Refused},
     limits::Timeouts,
     wire::{
         codec::{self, EncodeError},
-        config::{CONFIG_BYTES_MAX, ConfigPush, ConfigVersion, GroupConfig},
+        config::{CONFIG_BYTES_MAX, ConfigPush, ConfigVersion, GroupConfig, SERVERS_MAX},
         control::ConfigOutcome,
     },
 };
@@ -99,6 +100,9 @@ pub enum PushError {
         /// What it would dial.
         address: HostPort,
     },
+    /// There are more servers to look after than a client does for another's sake.
+    #[error("more than {SERVERS_MAX} servers")]
+    TooManyServers,
     /// An upstream is at an address that the client does not dial.
     #[error("upstreams.{upstream}: {refused}")]
     Refused {
@@ -153,8 +157,11 @@ impl Pushed {
                 ConfigOutcome::Applied
             }
             Err(error) => {
-                tracing::warn!(%version, "pushed configuration refused: {error}");
-                ConfigOutcome::Rejected { why: error.to_string() }
+                // It repeats what was pushed.
+                let why = error.to_string();
+                let why = excerpt(&why);
+                tracing::warn!(%version, "pushed configuration refused: {why}");
+                ConfigOutcome::Rejected { why: why.to_owned() }
             }
         }
     }
@@ -172,6 +179,9 @@ pub async fn read(mut stream: RecvStream) -> Result<ConfigPush, StreamError> {
 }
 
 fn routes(config: GroupConfig, policy: &Policy) -> Result<Routes, PushError> {
+    if config.servers() > SERVERS_MAX {
+        return Err(PushError::TooManyServers);
+    }
     // Files of the server's are not there; whoever configures a push is told so.
     let no_files = |_: &std::path::Path| -> Result<rustls::RootCertStore, TlsError> {
         Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() })

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use adit_core::{
+    conduct::{Act, Syncs, excerpt},
     group::Carrier,
     id::{Group, SessionId},
     limits::Limits,
@@ -108,17 +109,27 @@ pub enum Ended {
     Stale(Duration),
 }
 
+impl Ended {
+    /// Returns whether the peer did what no peer should.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::Protocol(_) => true,
+            Self::Drained | Self::Lost(_) | Self::Stale(_) => false,
+        }
+    }
+}
+
 /// Runs a session until it ends, and closes its link.
 ///
 /// Dropped early, it leaves the link to be closed by the last handle to it.
 pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Stopping) -> Ended {
     let Joined { link, control, heartbeat } = joined;
     let grace = answering.grace;
-    let conversation =
-        Conversation { link: link.clone(), control, side, stopping, grace, farewell: Farewell::default() };
+    let conversation = Conversation::new(link.clone(), control, side, stopping, grace);
     let ended = tokio::select! {
         ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
         error = answer_all(&link, &answering) => Ended::Lost(error),
+        misconduct = link.conduct().misconduct() => Ended::Protocol(misconduct.to_string()),
         never = link.follow_tail() => match never {},
     };
     link.close(match ended {
@@ -180,6 +191,10 @@ struct Conversation {
     stopping: Stopping,
     grace: Duration,
     farewell: Farewell,
+    started: Instant,
+    syncs: Syncs,
+    /// Configurations that were pushed and not acknowledged.
+    unacknowledged: u32,
 }
 
 /// How far the end of the link has come. It is over when nobody asks any more and nothing is in flight.
@@ -196,9 +211,22 @@ struct Farewell {
 }
 
 impl Conversation {
+    fn new(link: Link, control: ControlStream, side: Side, stopping: Stopping, grace: Duration) -> Self {
+        Self {
+            link,
+            control,
+            side,
+            stopping,
+            grace,
+            farewell: Farewell::default(),
+            started: Instant::now(),
+            syncs: Syncs::default(),
+            unacknowledged: 0,
+        }
+    }
+
     async fn hold(mut self, heartbeat: Duration) -> Result<Ended, Ended> {
-        let start = Instant::now();
-        let mut heard_at = start;
+        let mut heard_at = self.started;
         let mut seq = 0;
         let mut pulse = ticker(PULSE);
         let (beat, sync) = match &self.side {
@@ -222,7 +250,7 @@ impl Conversation {
                         heard_at = Instant::now();
                     }
                 }
-                _ = pulse.tick() => self.link.feel_pulse(start.elapsed()),
+                _ = pulse.tick() => self.link.feel_pulse(self.started.elapsed()),
                 _ = beat.tick() => match &self.side {
                     Side::Client { .. } => {
                         self.send(&Control::Heartbeat(Heartbeat { seq, in_flight: self.link.in_flight() })).await?;
@@ -261,9 +289,11 @@ impl Conversation {
     async fn push(&mut self, packed: Packed) -> Result<(), Ended> {
         tracing::debug!(version = %packed.version, "pushing configuration");
         match timeout(PUSH_TIMEOUT, self.link.push(packed.frame)).await {
-            Ok(pushed) => pushed.map_err(|error| self.broken(&error.into())),
-            Err(_) => Err(Ended::Protocol("it does not take its configuration".into())),
+            Ok(pushed) => pushed.map_err(|error| self.broken(&error.into()))?,
+            Err(_) => return Err(Ended::Protocol("it does not take its configuration".into())),
         }
+        self.unacknowledged += 1;
+        Ok(())
     }
 
     /// Applies what the server has pushed; the client's side.
@@ -271,6 +301,7 @@ impl Conversation {
         let Side::Client { pushed, .. } = &self.side else {
             return Err(Ended::Protocol("it pushed configuration to a server".into()));
         };
+        self.note(Act::PushedConfig)?;
         let push = match timeout(PUSH_TIMEOUT, push::read(stream)).await {
             Ok(read) => read.map_err(|error| self.broken(&error.into()))?,
             Err(_) => return Err(Ended::Protocol("its pushed configuration took too long".into())),
@@ -288,6 +319,7 @@ impl Conversation {
             Ok(None) => return Err(Ended::Protocol("it closed the control stream".into())),
             Err(error) => return Err(self.broken(&error)),
         };
+        self.note(Act::SentControl)?;
         match &message {
             Control::Heartbeat(_) => {
                 if let Side::Server { .. } = self.side {
@@ -296,15 +328,26 @@ impl Conversation {
                 return Ok(Some(message));
             }
             Control::ConfigSync { have } => {
-                if let Some(packed) = self.missing(*have) {
+                let missing = self.missing(*have)?;
+                if let Some(packed) = missing.filter(|_| self.syncs.allow(millis(self.started.elapsed()))) {
                     self.push(packed).await?;
                 }
             }
-            Control::ConfigAck { version, outcome } => self.acknowledged(*version, outcome),
+            Control::ConfigAck { version, outcome } => {
+                let Some(unacknowledged) = self.unacknowledged.checked_sub(1) else {
+                    return Err(Ended::Protocol("it acknowledged what was not pushed".into()));
+                };
+                self.unacknowledged = unacknowledged;
+                self.acknowledged(*version, outcome);
+            }
+            Control::Drain(_) if self.farewell.heard => return Err(Ended::Protocol("it drained twice".into())),
             Control::Drain(drain) => {
-                tracing::info!(reason = drain.reason, grace_ms = drain.grace_ms, "peer drains");
+                tracing::info!(reason = excerpt(&drain.reason), grace_ms = drain.grace_ms, "peer drains");
                 self.link.drain();
                 self.farewell.heard = true;
+            }
+            Control::Drained if !self.farewell.told || self.farewell.heard_drained => {
+                return Err(Ended::Protocol("it has drained and was not asked to".into()));
             }
             Control::Drained => self.farewell.heard_drained = true,
             Control::StreamOpen(_) => return Err(Ended::Protocol("it registered twice".into())),
@@ -313,19 +356,35 @@ impl Conversation {
         Ok(None)
     }
 
+    /// Takes down what the peer did, and ends the session where that is too much: while there is more to read, nothing
+    /// else gets its turn.
+    fn note(&self, act: Act) -> Result<(), Ended> {
+        let conduct = self.link.conduct();
+        conduct.note(act);
+        conduct.verdict().map_or(Ok(()), |misconduct| Err(Ended::Protocol(misconduct.to_string())))
+    }
+
     /// Takes down what the client did with a configuration.
     fn acknowledged(&self, version: ConfigVersion, outcome: &ConfigOutcome) {
         match outcome {
             ConfigOutcome::Applied => tracing::info!(%version, "client applied its configuration"),
-            ConfigOutcome::Rejected { why } => tracing::warn!(%version, why, "client refused its configuration"),
+            ConfigOutcome::Rejected { why } => {
+                tracing::warn!(%version, why = excerpt(why), "client refused its configuration");
+            }
         }
-        self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
+        let outcome = match outcome {
+            ConfigOutcome::Applied => ConfigOutcome::Applied,
+            ConfigOutcome::Rejected { why } => ConfigOutcome::Rejected { why: excerpt(why).to_owned() },
+        };
+        self.link.acknowledged(ConfigAck { version, outcome });
     }
 
-    /// Returns the configuration that the client should have and has not.
-    fn missing(&self, have: Option<ConfigVersion>) -> Option<Packed> {
-        let Side::Server { wanted, .. } = &self.side else { return None };
-        wanted.borrow().clone().filter(|packed| Some(packed.version) != have)
+    /// Returns the configuration that the client should have and has not; the server's side.
+    fn missing(&self, have: Option<ConfigVersion>) -> Result<Option<Packed>, Ended> {
+        let Side::Server { wanted, .. } = &self.side else {
+            return Err(Ended::Protocol("it asked a client for configuration".into()));
+        };
+        Ok(wanted.borrow().clone().filter(|packed| Some(packed.version) != have))
     }
 
     async fn send(&mut self, message: &Control) -> Result<(), Ended> {
@@ -354,6 +413,10 @@ async fn changed(wanted: &mut Option<Wanted>) -> Packed {
         }
     }
     std::future::pending().await
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ticks at every `period`, the first time after one.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use adit_core::{
+    conduct::Act,
     failure::Failure,
     limits::CHUNK_BYTES_MAX,
     wire::codec::{self, DecodeError},
@@ -20,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::tail::Tail;
+use crate::{conduct::Conduct, tail::Tail};
 
 /// Why a stream ended early.
 #[derive(Debug, thiserror::Error)]
@@ -234,12 +235,80 @@ pub struct RecvStream {
     /// Read from quinn and not yet used.
     buffer: Bytes,
     ended: bool,
+    part: Option<Part>,
+}
+
+/// Which part this node has in the exchange on a stream.
+#[derive(Debug)]
+enum Part {
+    /// It asks, and has no answer yet.
+    Asks(Conduct),
+    /// It asked, and was answered.
+    Asked(Conduct),
+    /// It answers.
+    Answers(Conduct),
 }
 
 impl RecvStream {
     /// Takes over a stream that was opened or accepted.
     pub fn new(inner: quinn::RecvStream) -> Self {
-        Self { inner, buffer: Bytes::new(), ended: false }
+        Self { inner, buffer: Bytes::new(), ended: false, part: None }
+    }
+
+    /// Has it take down how this node behaves, who asks, and how the peer answers.
+    #[must_use]
+    pub fn asking(mut self, conduct: Conduct) -> Self {
+        self.part = Some(Part::Asks(conduct));
+        self
+    }
+
+    /// Has it take down how the peer behaves, who asks.
+    #[must_use]
+    pub fn answering(mut self, conduct: Conduct) -> Self {
+        self.part = Some(Part::Answers(conduct));
+        self
+    }
+
+    /// Returns where the peer's conduct is taken down.
+    pub fn conduct(&self) -> Option<Conduct> {
+        match &self.part {
+            Some(Part::Asks(conduct) | Part::Asked(conduct) | Part::Answers(conduct)) => Some(conduct.clone()),
+            None => None,
+        }
+    }
+
+    /// Takes down that the peer has answered what this node asked.
+    pub fn answered(&mut self) {
+        if let Some(Part::Asks(conduct)) = &self.part {
+            conduct.ended();
+            self.part = Some(Part::Asked(conduct.clone()));
+        }
+    }
+
+    /// Takes down that what the peer sent is no exchange.
+    pub fn broke(&self) {
+        self.note(Act::BrokeStream);
+    }
+
+    /// Takes down what an error says of the peer.
+    pub fn judge(&self, error: &StreamError) {
+        match error {
+            // Limits may differ, and a visitor's head be within one and over the other.
+            StreamError::Malformed(DecodeError::TooLong { .. }) => self.note(Act::AbandonedExchange),
+            StreamError::Malformed(_) | StreamError::Truncated => self.broke(),
+            StreamError::Peer(_) | StreamError::PeerUnexplained(_) => {
+                if let Some(Part::Answers(_)) = &self.part {
+                    self.note(Act::AbandonedExchange);
+                }
+            }
+            StreamError::LinkLost | StreamError::TooSlow => {}
+        }
+    }
+
+    fn note(&self, act: Act) {
+        if let Some(conduct) = self.conduct() {
+            conduct.note(act);
+        }
     }
 
     /// Reads the message of the next frame, or `None` at the end of the stream. Cancel-safe.
@@ -310,6 +379,9 @@ impl RecvStream {
     fn stop_with(&mut self, why: Failure) {
         if !self.ended {
             self.ended = true;
+            if let Some(Part::Asks(conduct)) = &self.part {
+                conduct.gave_up();
+            }
             // Fails only on a stream that is closed already.
             let _ = self.inner.stop(VarInt::from_u32(why.reset_code()));
         }

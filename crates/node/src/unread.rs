@@ -257,6 +257,18 @@ impl Held {
         }
     }
 
+    /// [`RecvStream::judge`]
+    pub fn judge(&self, error: &StreamError) {
+        match self {
+            Self::Own(stream) => stream.judge(error),
+            Self::Watched(watched) => {
+                if let Some(open) = watched.reader.lock().as_ref() {
+                    open.stream.judge(error);
+                }
+            }
+        }
+    }
+
     /// [`RecvStream::poll_frame`]
     pub fn poll_frame(&mut self, cx: &mut Context<'_>, limit: usize) -> Poll<Result<Option<Bytes>, StreamError>> {
         self.poll(|stream| stream.poll_frame(cx, limit))

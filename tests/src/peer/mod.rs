@@ -1,5 +1,6 @@
 //! The other end of a link, byte by byte: says what no node would say.
 
+mod host;
 mod stream;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,20 +21,24 @@ use adit_node::{
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, Endpoint};
 
-pub use self::stream::{Stream, request, upload};
+pub use self::{
+    host::Host,
+    stream::{Stream, head, request, upload},
+};
 use crate::{
     settings::{CLIENT, GROUP, group},
     trust::Trust,
     wait::within,
 };
 
-/// A connection that passes for a client's.
+/// A connection that passes for that of a client, or of a server.
 #[derive(Debug)]
 pub struct Peer {
     /// The connection.
     pub quic: Connection,
-    control: Stream,
-    _endpoint: Endpoint,
+    /// The control stream.
+    pub control: Stream,
+    endpoint: Endpoint,
 }
 
 impl Peer {
@@ -67,12 +72,25 @@ impl Peer {
         let connecting = endpoint.connect_with(config, server, "localhost").unwrap();
         let quic = within("a QUIC connection", connecting).await?;
         let (send, recv) = within("a control stream", quic.open_bi()).await?;
-        Ok(Self { quic, control: Stream { send, recv }, _endpoint: endpoint })
+        Ok(Self { quic, control: Stream { send, recv }, endpoint })
     }
 
     /// Connects and joins [`GROUP`], always as the same client process.
     pub async fn join(server: SocketAddr, trust: &Trust) -> Self {
         Self::join_as("client-peer", server, trust).await
+    }
+
+    /// Connects with the certificate of the client called `name`, and joins [`GROUP`].
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection.
+    pub async fn join_named(name: &str, server: SocketAddr, trust: &Trust) -> Result<Self, ConnectionError> {
+        let proof = ClientProof::Certificate(trust.client(name));
+        let mut peer = Self::try_connect_with(server, &proof, trust).await?;
+        let answer = peer.register_as(name, GROUP).await;
+        assert!(matches!(answer, Some(StreamOpenResponse::Accepted { .. })), "{answer:?}");
+        Ok(peer)
     }
 
     /// Connects and joins [`GROUP`] as the client process with this id.
@@ -81,6 +99,11 @@ impl Peer {
         let answer = peer.register_as(client_id, GROUP).await;
         assert!(matches!(answer, Some(StreamOpenResponse::Accepted { .. })), "{answer:?}");
         peer
+    }
+
+    /// Returns where it sends from.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// Asks to join a group, and returns what the server says to that.

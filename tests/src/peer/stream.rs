@@ -19,8 +19,10 @@ use crate::{visitor::HOST, wait::within};
 /// One bidirectional stream, as quinn has it.
 #[derive(Debug)]
 pub struct Stream {
-    pub(super) send: SendStream,
-    pub(super) recv: RecvStream,
+    /// What is written.
+    pub send: SendStream,
+    /// What is read.
+    pub recv: RecvStream,
 }
 
 impl Stream {
@@ -111,7 +113,14 @@ pub fn upload(path: &str) -> Bytes {
 }
 
 fn encoded(method: Method, path: &str, body: BodyKind) -> Bytes {
-    let head = RequestHead {
+    let mut bytes = BytesMut::new();
+    exchange::encode_request(&head(method, path, body), &Limits::default(), &mut bytes).unwrap();
+    bytes.freeze()
+}
+
+/// Makes the head of a request.
+pub fn head(method: Method, path: &str, body: BodyKind) -> RequestHead {
+    RequestHead {
         method,
         scheme: Scheme::Http,
         authority: HOST.to_owned(),
@@ -122,8 +131,5 @@ fn encoded(method: Method, path: &str, body: BodyKind) -> Bytes {
         body,
         visitor: (Ipv4Addr::LOCALHOST, 1).into(),
         remaining_ms: 60_000,
-    };
-    let mut bytes = BytesMut::new();
-    exchange::encode_request(&head, &Limits::default(), &mut bytes).unwrap();
-    bytes.freeze()
+    }
 }

@@ -19,6 +19,14 @@ pub enum EncodeError {
         /// The limit, in bytes of encoded message.
         limit: usize,
     },
+    /// The message has more parts of one kind than its receiver reads.
+    #[error("more than {max} {what}")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
     /// The message cannot be expressed in postcard.
     #[error("not encodable: {0}")]
     Unencodable(postcard::Error),

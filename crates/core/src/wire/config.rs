@@ -7,10 +7,22 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::codec::EncodeError;
+use crate::wire::{bounded, codec::EncodeError};
 
 /// The largest pushed configuration, in bytes of encoded message.
 pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024 - 1;
+
+/// The most rules of a pushed configuration. The smallest takes a few bytes on the wire and hundreds in memory.
+pub const RULES_MAX: usize = 4_096;
+
+/// The most upstreams of a pushed configuration.
+pub const UPSTREAMS_MAX: usize = 1_024;
+
+/// The most backend servers of a pushed configuration, those of all its upstreams together.
+pub const SERVERS_MAX: usize = 4_096;
+
+/// The most entries of a list or table within a rule or an upstream.
+pub const ENTRIES_MAX: usize = 1_024;
 
 /// The frame on the unidirectional stream that a configuration comes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +41,10 @@ pub struct ConfigVersion([u8; 16]);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupConfig {
     /// `[[groups.NAME.egress]]`
+    #[serde(deserialize_with = "bounded::list::<RULES_MAX, _, _>")]
     pub egress: Vec<EgressRule>,
     /// `[groups.NAME.upstreams.NAME]`
+    #[serde(deserialize_with = "bounded::map::<UPSTREAMS_MAX, _, _>")]
     pub upstreams: BTreeMap<String, Upstream>,
 }
 
@@ -39,8 +53,17 @@ impl GroupConfig {
     ///
     /// # Errors
     ///
-    /// When it is too large to be pushed.
+    /// When it is too large to be pushed, or has too many parts.
     pub fn push(&self) -> Result<ConfigPush, EncodeError> {
+        for (what, count, max) in [
+            ("rules", self.egress.len(), RULES_MAX),
+            ("upstreams", self.upstreams.len(), UPSTREAMS_MAX),
+            ("servers", self.servers(), SERVERS_MAX),
+        ] {
+            if count > max {
+                return Err(EncodeError::TooMany { what, max });
+            }
+        }
         let bytes = postcard::to_allocvec(self).map_err(EncodeError::Unencodable)?;
         if bytes.len() > CONFIG_BYTES_MAX - size_of::<ConfigVersion>() {
             return Err(EncodeError::TooLong { limit: CONFIG_BYTES_MAX });
@@ -48,6 +71,13 @@ impl GroupConfig {
         let mut version = [0; 16];
         version.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
         Ok(ConfigPush { version: ConfigVersion(version), config: self.clone() })
+    }
+}
+
+impl GroupConfig {
+    /// Returns how many backend servers its upstreams have together.
+    pub fn servers(&self) -> usize {
+        self.upstreams.values().map(|upstream| upstream.servers.len()).sum()
     }
 }
 
@@ -72,6 +102,7 @@ pub struct EgressRule {
     /// A prefix on segment boundaries.
     pub path: Option<String>,
     /// Whose requests; any group's where it is left out.
+    #[serde(default, deserialize_with = "bounded::list_or_none::<ENTRIES_MAX, _, _>")]
     pub groups: Option<Vec<String>>,
     /// The name of the upstream.
     pub upstream: String,
@@ -90,7 +121,7 @@ pub struct EgressRule {
     #[serde(default)]
     pub trace: bool,
     /// What a connection may be switched to beside WebSocket, as it stands in `Upgrade`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::list::<ENTRIES_MAX, _, _>")]
     pub upgrades: Vec<String>,
     /// Changes to the fields of the request.
     #[serde(default)]
@@ -105,10 +136,13 @@ pub struct EgressRule {
 #[serde(default, deny_unknown_fields)]
 pub struct FieldEdits {
     /// Fields that go.
+    #[serde(deserialize_with = "bounded::list::<ENTRIES_MAX, _, _>")]
     pub remove: Vec<String>,
     /// Fields that get this value, whatever they had.
+    #[serde(deserialize_with = "bounded::map::<ENTRIES_MAX, _, _>")]
     pub set: BTreeMap<String, String>,
     /// Values that fields get beside what they have.
+    #[serde(deserialize_with = "bounded::map::<ENTRIES_MAX, _, _>")]
     pub add: BTreeMap<String, String>,
 }
 
@@ -117,6 +151,7 @@ pub struct FieldEdits {
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// `http://host:port`, `https://host:port` or `h2c://host:port`.
+    #[serde(deserialize_with = "bounded::list::<ENTRIES_MAX, _, _>")]
     pub servers: Vec<String>,
     /// PEM: who signs the certificates of `https://` servers; whom the system trusts where it is left out.
     pub ca_file: Option<PathBuf>,
@@ -235,6 +270,49 @@ mod tests {
         let version = |server| config(server).push().unwrap().version;
         assert_eq!(version("http://a:1"), version("http://a:1"));
         assert_ne!(version("http://a:1"), version("http://a:2"));
+    }
+
+    #[test]
+    fn what_no_client_reads_is_not_pushed() {
+        let pushed = |config: GroupConfig| config.push().map(|_| ()).map_err(|error| error.to_string());
+        let rules = GroupConfig { egress: vec![EgressRule::default(); RULES_MAX + 1], ..GroupConfig::default() };
+        assert_eq!(pushed(rules), Err("more than 4096 rules".to_owned()));
+        let upstream = Upstream { servers: vec![String::new(); ENTRIES_MAX], ..Upstream::default() };
+        let upstreams = |count| (0..count).map(|number: usize| (number.to_string(), upstream.clone())).collect();
+        assert_eq!(pushed(GroupConfig { upstreams: upstreams(4), ..GroupConfig::default() }), Ok(()));
+        let servers = GroupConfig { upstreams: upstreams(5), ..GroupConfig::default() };
+        assert_eq!(pushed(servers), Err("more than 4096 servers".to_owned()));
+    }
+
+    #[test]
+    fn a_configuration_of_too_many_parts_is_refused_before_it_is_read() {
+        let rules = |count| GroupConfig { egress: vec![EgressRule::default(); count], ..GroupConfig::default() };
+        let upstreams = |count| {
+            let upstreams = (0..count).map(|number: usize| (number.to_string(), Upstream::default()));
+            GroupConfig { upstreams: upstreams.collect(), ..GroupConfig::default() }
+        };
+        let servers = |count| {
+            let upstream = Upstream { servers: vec![String::new(); count], ..Upstream::default() };
+            GroupConfig { upstreams: [("app".to_owned(), upstream)].into(), ..GroupConfig::default() }
+        };
+        let removed = |count| {
+            let edits = FieldEdits { remove: vec![String::new(); count], ..FieldEdits::default() };
+            let rule = EgressRule { request_headers: edits, ..EgressRule::default() };
+            GroupConfig { egress: vec![rule], ..GroupConfig::default() }
+        };
+        let decodes = |config: GroupConfig| {
+            let bytes = postcard::to_allocvec(&config).unwrap();
+            decode::<GroupConfig>(&bytes).is_ok()
+        };
+        for (most, make) in [
+            (RULES_MAX, &rules as &dyn Fn(usize) -> GroupConfig),
+            (UPSTREAMS_MAX, &upstreams),
+            (ENTRIES_MAX, &servers),
+            (ENTRIES_MAX, &removed),
+        ] {
+            assert!(decodes(make(most)));
+            assert!(!decodes(make(most + 1)));
+        }
     }
 
     proptest::proptest! {

@@ -2,6 +2,7 @@
 //!
 //! The ALPN [`ALPN`] names the version. Enums are append-only; golden bytes in the tests fix every message.
 
+pub mod bounded;
 pub mod codec;
 pub mod config;
 pub mod control;

@@ -3,10 +3,14 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use adit_core::{
+    conduct::Act,
     failure::Failure,
     http::{head, headers},
     limits::Limits,
-    wire::exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
+    wire::{
+        codec::DecodeError,
+        exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
+    },
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -21,7 +25,8 @@ use tokio::{
 use crate::{
     access::{Record, Way},
     body::{self, Counted, Outbox, RecvBody, SendError},
-    stream::{RecvStream, SendStream},
+    conduct::Conduct,
+    stream::{RecvStream, SendStream, StreamError},
     upgrade::{self, Raw},
 };
 
@@ -57,10 +62,18 @@ where
     F: Future<Output = Result<Handled<B, K>, Failure>>,
     B: Body<Data = Bytes> + Unpin,
 {
+    let conduct = recv.conduct();
+    let abandoned = || conduct.iter().for_each(|conduct| conduct.note(Act::AbandonedExchange));
     let head = match timeout_at(Instant::now() + REQUEST_HEAD_TIMEOUT, read_request(&mut recv, &limits)).await {
         Ok(Ok(head)) => head,
-        Ok(Err(failure)) => return abandon(send, recv, failure),
-        Err(_) => return abandon(send, recv, Failure::RequestTimeout),
+        Ok(Err(error)) => {
+            recv.judge(&error);
+            return abandon(send, recv, error.failure());
+        }
+        Err(_) => {
+            abandoned();
+            return abandon(send, recv, Failure::RequestTimeout);
+        }
     };
     record.opened();
     record.asks(&head);
@@ -82,10 +95,14 @@ where
         tokio::select! {
             biased;
             handled = &mut handling => break handled,
-            error = &mut stopped => return Err(error.failure()),
+            error = &mut stopped => {
+                abandoned();
+                return Err(error.failure());
+            }
             () = is_wanted(wanted.as_deref()) => ask_for_body(&mut send, limits).await?,
         }
     };
+    conduct.iter().for_each(Conduct::answered);
     let mut response = match handled {
         Ok(Handled::Response(response)) => response,
         Ok(Handled::Connected(connection, kept)) => {
@@ -184,15 +201,14 @@ async fn refuse(mut send: SendStream, mut outbox: Outbox, failure: Failure) -> R
     Err(failure)
 }
 
-async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestHead, Failure> {
-    let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
-    let frame = frame.ok_or(Failure::Protocol)?;
-    let mut head = exchange::decode_request(&frame, limits).map_err(|error| {
-        tracing::warn!(%error, "malformed request head from the peer");
-        Failure::Protocol
-    })?;
-    head::from_asker(&mut head)
-        .inspect_err(|_| tracing::warn!("a request head from the peer disagrees with its body"))?;
+async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestHead, StreamError> {
+    let frame = recv.frame(limits.head_frame_bytes_max()).await?.ok_or(StreamError::Truncated)?;
+    let mut head = exchange::decode_request(&frame, limits)
+        .inspect_err(|error| tracing::warn!(%error, "malformed request head from the peer"))?;
+    if head::from_asker(&mut head).is_err() {
+        tracing::warn!("a request head from the peer disagrees with its body");
+        return Err(DecodeError::Invalid("the body of a request").into());
+    }
     Ok(head)
 }
 

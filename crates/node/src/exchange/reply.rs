@@ -8,7 +8,10 @@ use adit_core::{
 };
 use http::{Method, StatusCode};
 
-use crate::stream::RecvStream;
+use crate::stream::{RecvStream, StreamError};
+
+/// How many interim responses one exchange may have: they are read as fast as they come, and nobody waits for them.
+const INTERIM_MAX: usize = 100;
 
 /// Reads the response head of a request with this method.
 pub(super) async fn read_reply(
@@ -16,12 +19,14 @@ pub(super) async fn read_reply(
     limits: &Limits,
     method: &Method,
 ) -> Result<(ReplyHead, BodyKind), Failure> {
-    loop {
+    for _ in 0..INTERIM_MAX {
         match next_reply(recv, limits, method).await? {
             Next::Interim(_) => {}
             Next::Final(head, kind) => return Ok((head, kind)),
         }
     }
+    recv.broke();
+    Err(Failure::Protocol)
 }
 
 /// A response head that was read.
@@ -32,14 +37,28 @@ pub(super) enum Next {
 
 /// Reads one response head of a request with this method. Cancel-safe.
 pub(super) async fn next_reply(recv: &mut RecvStream, limits: &Limits, method: &Method) -> Result<Next, Failure> {
-    let frame = recv.frame(limits.head_frame_bytes_max()).await.map_err(|error| error.failure())?;
-    let frame = frame.ok_or(Failure::Protocol)?;
-    match exchange::decode_reply(&frame, limits).map_err(|_| Failure::Protocol)? {
+    let reply = match read(recv, limits).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            recv.judge(&error);
+            return Err(error.failure());
+        }
+    };
+    match reply {
         Reply::Informational(head) => Ok(Next::Interim(head.status)),
         Reply::Head(mut head, kind) => {
-            head::from_answerer(&mut head, kind, method)?;
+            recv.answered();
+            head::from_answerer(&mut head, kind, method).inspect_err(|_| recv.broke())?;
             Ok(Next::Final(head, kind))
         }
-        Reply::Failed(failure) => Err(failure),
+        Reply::Failed(failure) => {
+            recv.answered();
+            Err(failure)
+        }
     }
+}
+
+async fn read(recv: &mut RecvStream, limits: &Limits) -> Result<Reply, StreamError> {
+    let frame = recv.frame(limits.head_frame_bytes_max()).await?.ok_or(StreamError::Truncated)?;
+    Ok(exchange::decode_reply(&frame, limits)?)
 }

@@ -31,6 +31,7 @@ use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    conduct::Conduct,
     stream::{RecvStream, SendStream, Sending, StreamError},
     tail::Tail,
 };
@@ -87,6 +88,7 @@ struct Shared {
     pulse: Pulse,
     sending: Sending,
     tail: Tail,
+    conduct: Conduct,
     config_ack: ArcSwapOption<ConfigAck>,
 }
 
@@ -131,6 +133,7 @@ impl Link {
             pulse: Pulse::default(),
             sending: room_to_send(limits.exchanges_per_link_max),
             tail: Tail::default(),
+            conduct: Conduct::default(),
             config_ack: ArcSwapOption::empty(),
         }))
     }
@@ -179,6 +182,9 @@ impl Link {
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Failure::Draining);
         }
+        if self.0.conduct.is_hasty() {
+            self.0.conduct.restrained().await;
+        }
         let permit = match Arc::clone(&self.0.permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| Failure::Draining)?,
@@ -225,7 +231,8 @@ impl Link {
     /// When the link is lost.
     pub async fn open(&self) -> Result<(SendStream, RecvStream), Failure> {
         let (send, recv) = self.0.quic.open_bi().await.map_err(|_| Failure::LinkLost)?;
-        Ok(self.halves(send, recv))
+        let (send, recv) = self.halves(send, recv);
+        Ok((send, recv.asking(self.0.conduct.clone())))
     }
 
     /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
@@ -245,12 +252,18 @@ impl Link {
             self.0.quic.set_max_concurrent_bi_streams(VarInt::from_u32(more));
         }
         let (send, recv) = self.0.quic.accept_bi().await?;
-        Ok(self.halves(send, recv))
+        let (send, recv) = self.halves(send, recv);
+        Ok((send, recv.answering(self.0.conduct.clone())))
     }
 
     fn halves(&self, send: quinn::SendStream, recv: quinn::RecvStream) -> (SendStream, RecvStream) {
         let send = SendStream::new(send).with_tail(self.0.tail.clone()).within(self.0.sending.clone());
         (send, RecvStream::new(recv))
+    }
+
+    /// Returns how the two ends behave.
+    pub fn conduct(&self) -> &Conduct {
+        &self.0.conduct
     }
 
     /// Sends probes behind what is written to exchanges, as long as it is polled.

@@ -387,7 +387,11 @@ impl Caller {
         let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
         let ended = session::run(joined, answering, side, stopping).await;
         drop(membership);
-        tracing::info!(%session, "disconnected: {ended}");
+        if ended.is_fault() {
+            tracing::warn!(%session, "link to the server closed: {ended}");
+        } else {
+            tracing::info!(%session, "disconnected: {ended}");
+        }
     }
 }
 

@@ -377,6 +377,7 @@ impl Lobby {
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
         let ended = self.member(applicant, identity, session, stopping).instrument(span.clone()).await;
         span.in_scope(|| match ended {
+            Ok(ended) if ended.is_fault() => tracing::warn!(%session, "client shown out: {ended}"),
             Ok(ended) => tracing::info!(%session, "client left: {ended}"),
             Err(error) => tracing::warn!(%session, "join failed: {error}"),
         });
