@@ -43,6 +43,11 @@ chaos *args:
     @cargo build --quiet --package adit --package adit-chaos
     @target/debug/adit-chaos chaos --adit target/debug/adit "$@"
 
+# A download of 1 GiB while the client's address changes five times, in network namespaces; Linux, as root
+roam *args:
+    cargo build --release --package adit
+    python3 tests/roam/run.py target/release/adit {{args}}
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::id::Group;
+use adit_core::id::{Group, SessionId};
 use adit_node::{
     Client, Server,
     node::{ClientControl, ServerControl, StartError},
@@ -158,6 +158,12 @@ impl ServerNode {
         self.groups[&group(name)].retries()
     }
 
+    /// Returns the sessions of a group, and where their clients are.
+    pub fn sessions(&self, name: &str) -> Vec<(SessionId, SocketAddr)> {
+        let members = self.groups[&group(name)].members();
+        members.as_slice().iter().map(|member| (member.session, member.link.remote_address())).collect()
+    }
+
     /// Waits until a group has that many clients that would be asked.
     pub async fn has_clients(&self, name: &str, count: usize) {
         eventually("clients to come or go", || self.clients(name) == count).await;
@@ -196,6 +202,15 @@ impl ClientNode {
     /// When they cannot be used.
     pub fn reload(&self, settings: ClientSettings) -> Vec<&'static str> {
         self.control.reload(settings).unwrap()
+    }
+
+    /// Moves its links to another port.
+    ///
+    /// # Panics
+    ///
+    /// When there is no other.
+    pub fn rebind(&self) {
+        self.control.rebind().unwrap();
     }
 
     /// Returns how many of its servers would be asked.

@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, mpsc},
+    thread,
 };
 
 use adit_node::link::transport;
-use tokio::{net::UdpSocket, task::JoinSet};
+use tokio::{net::UdpSocket, runtime, task::JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::settings::loopback;
 
@@ -15,12 +17,14 @@ use crate::settings::loopback;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
 /// Carries datagrams between any number of clients and one server, which sees a port of the relay for each of them.
+///
+/// It runs on a thread of its own: between the turns of a busy runtime its sockets would overflow.
 #[derive(Debug)]
 pub struct Relay {
     /// Where clients connect.
     pub address: SocketAddr,
     way: Arc<Mutex<Way>>,
-    _task: JoinSet<()>,
+    _stop: DropGuard,
 }
 
 /// Where datagrams go at present.
@@ -41,12 +45,19 @@ struct Mapping {
 impl Relay {
     /// Starts a relay to a server.
     pub fn to(server: SocketAddr) -> Self {
-        let socket = Arc::new(bind());
-        let address = socket.local_addr().unwrap();
         let way = Arc::new(Mutex::new(Way { server, open: true, clients: HashMap::new() }));
-        let mut task = JoinSet::new();
-        task.spawn(forward(socket, Arc::clone(&way)));
-        Self { address, way, _task: task }
+        let stop = CancellationToken::new();
+        let (tell, told) = mpsc::channel();
+        let (stopped, ways) = (stop.clone(), Arc::clone(&way));
+        thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(stopped.run_until_cancelled(async {
+                let socket = bind();
+                tell.send(socket.local_addr().unwrap()).unwrap();
+                forward(Arc::new(socket), ways).await;
+            }));
+        });
+        Self { address: told.recv().unwrap(), way, _stop: stop.drop_guard() }
     }
 
     /// Forgets every client's port: what they send next comes from another one, and what is sent to the old one is

@@ -107,7 +107,6 @@ impl Tunnel {
 }
 
 /// What is left of a tunnel whose far end is gone: the node with the entry.
-#[expect(clippy::large_enum_variant, reason = "a test has one of them")]
 pub enum NearEnd {
     /// The server.
     Server(ServerNode),

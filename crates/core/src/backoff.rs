@@ -28,6 +28,11 @@ impl Backoff {
         full.mul_f64(0.5 + 0.5 * f64::from(fraction) / f64::from(u32::MAX))
     }
 
+    /// Goes by other bounds from the next delay on.
+    pub fn set(&mut self, first: Duration, max: Duration) {
+        (self.first, self.max) = (first, max);
+    }
+
     /// Starts over: the try has succeeded.
     pub fn reset(&mut self) {
         self.tries = 0;
@@ -48,6 +53,15 @@ mod tests {
         }
         backoff.reset();
         assert_eq!(backoff.next(0), Duration::from_millis(125));
+    }
+
+    #[test]
+    fn other_bounds_are_for_the_next_delay() {
+        let mut backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(3_600));
+        backoff.next(u64::MAX);
+        backoff.set(Duration::from_millis(100), Duration::from_millis(250));
+        let delays: Vec<_> = (0..3).map(|_| backoff.next(u64::MAX).as_millis()).collect();
+        assert_eq!(delays, [200, 250, 250]);
     }
 
     proptest::proptest! {

@@ -17,9 +17,10 @@
 //! 10. [`admission`] who may join which group
 //! 11. [`budget`] how many requests may be tried again
 //! 12. [`backoff`] how long to wait before the next dial
-//! 13. [`health`] whether a backend server is to be used
-//! 14. [`dial`] which addresses may be dialled
-//! 15. [`conduct`] whether the other end of a link behaves
+//! 13. [`whereabouts`] whether a node has moved to another network
+//! 14. [`health`] whether a backend server is to be used
+//! 15. [`dial`] which addresses may be dialled
+//! 16. [`conduct`] whether the other end of a link behaves
 
 pub mod token;
 pub mod id;
@@ -33,6 +34,7 @@ pub mod group;
 pub mod admission;
 pub mod budget;
 pub mod backoff;
+pub mod whereabouts;
 pub mod health;
 pub mod dial;
 pub mod conduct;

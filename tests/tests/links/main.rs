@@ -3,5 +3,6 @@
 mod drain;
 mod groups;
 mod join;
+mod moving;
 mod reconnect;
 mod restart;

@@ -1,6 +1,6 @@
 //! A client comes back, whatever became of its server.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use adit_node::settings::ServerSettings;
 use adit_tests::{
@@ -79,4 +79,24 @@ async fn a_client_that_is_started_first_finds_its_server_once_it_is_there() {
     let _server = restart(&trust, address, &upstream).await;
     client.has_servers(1).await;
     assert_eq!(visitor.get("/").await.failure(), (200, ""), "on the connection that was there all the time");
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_dial_again_goes_by_new_settings_at_once() {
+    let trust = Trust::default();
+    let (nobody, address) = nobody();
+    // A name that is no name fails at once, so that the client waits to dial again, for an hour.
+    let settings = |server_name: &str| {
+        let mut settings = settings::client(&trust, settings::CLIENT, address);
+        (settings.timeouts.reconnect_min, settings.timeouts.reconnect_max) =
+            (Duration::from_secs(3_600), Duration::from_secs(3_600));
+        settings.tunnel.server_name = server_name.to_owned();
+        settings
+    };
+    let client = ClientNode::start(settings("no name")).await;
+    drop(nobody);
+    let server = ServerNode::start_at(address, || settings::server(&trust)).await;
+    client.reload(settings("localhost"));
+    client.has_servers(1).await;
+    server.has_clients(GROUP, 1).await;
 }

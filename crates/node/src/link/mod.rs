@@ -4,6 +4,7 @@ pub mod control;
 pub mod dial;
 pub mod handshake;
 pub mod listen;
+pub mod roam;
 mod secrets;
 pub mod tls;
 pub mod transport;
@@ -25,7 +26,7 @@ use adit_core::{
     limits::Limits,
     wire::{config::ConfigVersion, control::ConfigOutcome},
 };
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use quinn::VarInt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -86,6 +87,8 @@ struct Shared {
     /// Streams that the peer may have open at once, as last granted.
     granted: AtomicU32,
     pulse: Pulse,
+    /// Where the peer was when its pulse was last felt.
+    peer_at: ArcSwap<SocketAddr>,
     sending: Sending,
     tail: Tail,
     conduct: Conduct,
@@ -121,6 +124,7 @@ impl Link {
     pub fn new(quic: quinn::Connection, session: SessionId, peer: Identity, limits: &Limits) -> Self {
         let permits = usize::try_from(limits.exchanges_per_link_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self(Arc::new(Shared {
+            peer_at: ArcSwap::from_pointee(quic.remote_address()),
             quic,
             session,
             peer,
@@ -286,6 +290,7 @@ impl Link {
     /// A link is suspect when something was sent and nothing came back for `max(1 s, 5 × srtt)`. Keep-alives
     /// make sure that something is sent.
     pub fn feel_pulse(&self, since_start: Duration) {
+        self.notice_move();
         let stats = self.0.quic.stats();
         let pulse = &self.0.pulse;
         let now_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
@@ -309,6 +314,15 @@ impl Link {
         let waited = Duration::from_millis(now_ms.saturating_sub(waiting_since));
         if waited >= patience && !self.0.suspect.swap(true, Ordering::Relaxed) {
             tracing::warn!(session = %self.0.session, ?waited, "link is suspect: nothing comes back");
+        }
+    }
+
+    /// Says so when the peer is not where it was.
+    fn notice_move(&self) {
+        let (old, new) = (**self.0.peer_at.load(), self.remote_address());
+        if old != new {
+            self.0.peer_at.store(Arc::new(new));
+            tracing::info!(session = %self.0.session, %old, %new, "the peer's address changed, its link stays");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The node behind NAT.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -23,6 +24,7 @@ use adit_core::{
 use arc_swap::ArcSwap;
 use quinn::Endpoint;
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -44,7 +46,7 @@ use crate::{
     link::{
         dial::{self, DialError},
         handshake::{self, HandshakeError, Joined},
-        tls,
+        roam, tls,
     },
     meter,
     push::{Policy, Pushed},
@@ -60,7 +62,6 @@ const SERVERS: &str = "servers";
 /// A client: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Client {
-    endpoint: Endpoint,
     entries: Entries,
     admin: Option<Admin>,
     control: ClientControl,
@@ -69,6 +70,7 @@ pub struct Client {
 /// What can be done to a client while it runs.
 #[derive(Clone, Debug)]
 pub struct ClientControl {
+    endpoint: Endpoint,
     ingress: Arc<Ingress>,
     doors: Doors,
     caller: Arc<Caller>,
@@ -101,6 +103,8 @@ struct Caller {
     /// What each server has pushed, in the order of the targets.
     pushed: Vec<Arc<Pushed>>,
     terms: ArcSwap<Terms>,
+    /// Told when the next dial may go better than the last: from another address, or by other settings.
+    redial: watch::Sender<()>,
     recorder: Recorder,
     unread: Unread,
 }
@@ -166,8 +170,10 @@ impl Client {
                 limits,
                 timeouts,
             }),
+            redial: watch::Sender::new(()),
         };
         caller.judge_pushes(&tunnel.allow, &dial, timeouts);
+        let endpoint = dial::endpoint().map_err(StartError::Socket)?;
         let ingress =
             Arc::new(Ingress::new(Failure::NoServer, rules, caller.unread.clone(), recorder(meter::Side::Asked, None)));
         let told = admin::Config {
@@ -190,13 +196,14 @@ impl Client {
             config: ArcSwap::from_pointee(told),
         });
         let control = ClientControl {
+            endpoint,
             ingress,
             doors: entries.doors(),
             caller: Arc::new(caller),
             handles,
             bound: Arc::new(bound),
         };
-        Ok(Self { endpoint: dial::endpoint().map_err(StartError::Socket)?, entries, admin, control })
+        Ok(Self { entries, admin, control })
     }
 
     /// Returns what can be done to the client while it runs.
@@ -229,8 +236,8 @@ impl Client {
     ///
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { endpoint, entries, admin, control } = self;
-        let ClientControl { ingress, doors: _, caller, handles, bound } = control;
+        let Self { entries, admin, control } = self;
+        let ClientControl { endpoint, ingress, doors: _, caller, handles, bound } = control;
         let unread = caller.unread.clone();
         let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || caller.terms.load().timeouts.drain;
@@ -240,10 +247,20 @@ impl Client {
 }
 
 impl ClientControl {
+    /// Moves all links to a fresh UDP socket, as the client does by itself when its address changes. Sessions stay, and
+    /// what is in flight goes on.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such socket; then the links stay where they are.
+    pub fn rebind(&self) -> io::Result<()> {
+        roam::rebind(&self.endpoint).map(drop)
+    }
+
     /// Puts new settings in force, as a whole or not at all; no request is dropped.
     ///
-    /// Rules, upstreams, `allow`, limits and waits change for what comes next, certificates with the next link.
-    /// Returns the keys that stay as they were until a restart.
+    /// Rules, upstreams, `allow`, limits and waits change for what comes next, certificates with the next link,
+    /// which is dialled at once where there is none. Returns the keys that stay as they were until a restart.
     ///
     /// # Errors
     ///
@@ -264,6 +281,7 @@ impl ClientControl {
         self.handles.told(limits, timeouts);
         let (token, server_name) = (tunnel.proof.token().cloned(), tunnel.server_name);
         self.caller.terms.store(Arc::new(Terms { config, token, server_name, limits, timeouts }));
+        self.caller.redial.send_replace(());
         Ok(bound.differences(&self.bound))
     }
 }
@@ -310,7 +328,11 @@ impl Caller {
             let stay = async move { caller.stay_connected(&endpoint, &target, &pushed, stopping).await };
             links.spawn(stay.instrument(span));
         }
-        while links.join_next().await.is_some() {}
+        let peers = || self.servers.members().as_slice().iter().map(|member| member.link.remote_address()).collect();
+        tokio::select! {
+            () = async { while links.join_next().await.is_some() {} } => {}
+            never = roam::follow(&endpoint, peers, || self.redial.send_replace(())) => match never {},
+        }
     }
 
     /// Sets what pushed configuration is judged by.
@@ -324,9 +346,11 @@ impl Caller {
     async fn stay_connected(&self, endpoint: &Endpoint, target: &HostPort, pushed: &Arc<Pushed>, stopping: Stopping) {
         // Stands for the server in the group of servers: two of them may have certificates of one name.
         let server_id = ClientId::from_uuid(uuid::Uuid::new_v4());
-        let timeouts = self.terms.load().timeouts;
-        let mut backoff = Backoff::new(timeouts.reconnect_min, timeouts.reconnect_max);
+        let Timeouts { reconnect_min, reconnect_max, .. } = self.terms.load().timeouts;
+        let mut backoff = Backoff::new(reconnect_min, reconnect_max);
+        let mut redial = self.redial.subscribe();
         loop {
+            redial.mark_unchanged();
             let connected = tokio::select! {
                 connected = self.connect(endpoint, target) => connected,
                 () = stopping.started.cancelled() => return,
@@ -336,15 +360,18 @@ impl Caller {
                     let since = Instant::now();
                     self.hold(joined, &server_id, pushed, stopping.clone()).await;
                     // A link that is lost at once again and again must not be dialled at full speed.
-                    if since.elapsed() > timeouts.reconnect_max {
+                    if since.elapsed() > self.terms.load().timeouts.reconnect_max {
                         backoff.reset();
                     }
                 }
                 Err(error) => tracing::warn!("{error}"),
             }
+            let Timeouts { reconnect_min, reconnect_max, .. } = self.terms.load().timeouts;
+            backoff.set(reconnect_min, reconnect_max);
             let delay = backoff.next(fastrand::u64(..));
             tokio::select! {
                 () = stopping.started.cancelled() => return,
+                Ok(()) = redial.changed() => backoff.reset(),
                 () = sleep(delay) => {}
             }
         }
