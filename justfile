@@ -26,6 +26,10 @@ run-client *args: certs
 test *args:
     cargo test --workspace {{args}}
 
+# Servers that take over from each other, and clients that start anew, under load, for 40 s each
+endings *args:
+    cargo test --package adit-tests --test endings -- --ignored --nocapture --test-threads 1 long_ {{args}}
+
 # The conformance matrix: runs every cell and writes docs/conformance.md
 conformance *args:
     ADIT_BLESS=1 cargo test --package adit-tests --test conformance {{args}}

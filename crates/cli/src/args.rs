@@ -14,7 +14,7 @@ use crate::{
     certs::{self, Outcome},
     config::{self, ConfigError, Loaded, Settings, working_directory},
     demo::Demo,
-    explain, life,
+    explain, handover, life,
     reload::follow,
     telemetry::{self, LogFormat},
     token::{self, TokenCommand, TokenError},
@@ -137,9 +137,10 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn server(path: &Path) -> Result<(), Failed> {
+    let handed = handover::sockets()?;
     let Loaded { settings, files } = config::server(path, &working_directory())?;
     live(async |stop| {
-        let server = Server::bind(settings).await?;
+        let server = Server::bind_with(settings, handed).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
         tracing::info!(
             %tunnel,
@@ -152,6 +153,7 @@ fn server(path: &Path) -> Result<(), Failed> {
         let again = || reload(path, config::server(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {
             () = server.run(stop) => {}
+            () = told(control.ready()) => {}
             () = follow(path, files, again) => {}
         }
         Ok(())
@@ -159,10 +161,11 @@ fn server(path: &Path) -> Result<(), Failed> {
 }
 
 fn client(path: &Path) -> Result<(), Failed> {
+    let handed = handover::sockets()?;
     let Loaded { settings, files } = config::client(path, &working_directory())?;
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
-        let client = Client::bind(settings).await?;
+        let client = Client::bind_with(settings, handed).await?;
         tracing::info!(
             servers = servers.join(" "),
             http = client.http_address().map(tracing::field::display),
@@ -174,10 +177,18 @@ fn client(path: &Path) -> Result<(), Failed> {
         let again = || reload(path, config::client(path, &working_directory()), |settings| control.reload(settings));
         tokio::select! {
             () = client.run(stop) => {}
+            () = told(control.ready()) => {}
             () = follow(path, files, again) => {}
         }
         Ok(())
     })
+}
+
+/// Tells the service manager that a node is ready, once it is, and never ends.
+async fn told(ready: impl Future<Output = ()>) {
+    ready.await;
+    handover::ready();
+    std::future::pending().await
 }
 
 /// Puts a configuration that was read again in force, or says why the old one stays. Returns the files that it names.

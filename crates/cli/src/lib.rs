@@ -8,11 +8,12 @@
 //! 4. [`token`] the tokens that a server knows
 //! 5. [`telemetry`] logs
 //! 6. [`life`] signals and the runtime
-//! 7. [`reload`] when to read the configuration again
-//! 8. [`explain`] which rule takes a request
-//! 9. [`sample`] a small backend that shows what arrived
-//! 10. [`demo`] server, client and backend in one process
-//! 11. [`args`] the commands
+//! 7. [`handover`] sockets from a service manager, and what it is told
+//! 8. [`reload`] when to read the configuration again
+//! 9. [`explain`] which rule takes a request
+//! 10. [`sample`] a small backend that shows what arrived
+//! 11. [`demo`] server, client and backend in one process
+//! 12. [`args`] the commands
 
 pub mod replace;
 pub mod certs;
@@ -20,6 +21,7 @@ pub mod config;
 pub mod token;
 pub mod telemetry;
 pub mod life;
+pub mod handover;
 pub mod reload;
 pub mod explain;
 pub mod sample;

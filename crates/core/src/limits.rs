@@ -148,6 +148,9 @@ pub struct Timeouts {
     /// then is answered, and told that it was the last one. It takes up to twice as long, and no longer than `drain`.
     #[serde(with = "humantime_serde")]
     pub drain_idle: Duration,
+    /// How long a node whose entries were handed over leaves its visitors to others, while there is nobody to answer.
+    #[serde(with = "humantime_serde")]
+    pub takeover: Duration,
 }
 
 impl Default for Timeouts {
@@ -172,6 +175,7 @@ impl Default for Timeouts {
             config_sync: Duration::from_secs(30),
             drain: Duration::from_secs(30),
             drain_idle: Duration::from_secs(2),
+            takeover: Duration::from_secs(30),
         }
     }
 }

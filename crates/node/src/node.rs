@@ -1,6 +1,7 @@
 //! A whole node: binds what it listens on, owns every task, and ends them in order.
 
 mod client;
+mod opening;
 mod server;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use crate::{
     egress::service::EgressError,
     ingress::{
         entries::{Entries, EntryError},
+        handed::Misfit,
         listener::BindError,
         service::Ingress,
     },
@@ -55,6 +57,9 @@ pub enum StartError {
     /// Ingress rules.
     #[error("ingress: {0}")]
     Ingress(#[from] Conflict),
+    /// Sockets that were handed over.
+    #[error(transparent)]
+    Handed(#[from] Misfit),
     /// What is pushed to clients.
     #[error("groups: {0}")]
     Push(#[from] EncodeError),
@@ -91,6 +96,10 @@ impl Running {
         let done = CancellationToken::new();
         let links = links(endpoint.clone(), stopping.clone());
         let entries = async {
+            tokio::select! {
+                () = opening::opened(&entries, &ingress) => handles.open.cancel(),
+                () = stop.cancelled() => {}
+            }
             entries.serve(ingress, stop.clone()).await;
             stopping.entries_closed.cancel();
         };
@@ -104,7 +113,7 @@ impl Running {
         };
         let admin = async {
             if let Some(admin) = admin {
-                admin.serve(handles, stop.clone(), done.clone()).await;
+                admin.serve(Arc::clone(&handles), stop.clone(), done.clone()).await;
             }
         };
         let all = async {

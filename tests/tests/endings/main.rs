@@ -4,3 +4,5 @@
 
 mod grace;
 mod keep_alive;
+mod process;
+mod replaced;

@@ -44,10 +44,13 @@ pub(super) fn router(handles: Arc<Handles>, watch: Arc<Watch>, stop: Cancellatio
         .with_state(Shared { handles, watch, stop })
 }
 
-/// Whether requests should be sent here. The entries are bound before this answers at all.
+/// Whether requests should be sent here.
 async fn ready(State(Shared { handles, stop, .. }): State<Shared>) -> (StatusCode, &'static str) {
     if stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining");
+    }
+    if !handles.open.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for clients");
     }
     match &handles.needs {
         Some(links) if links.pick(&[]).is_err() => (StatusCode::SERVICE_UNAVAILABLE, "no link to a server"),

@@ -20,7 +20,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ pub use self::view::Config;
 use crate::{
     egress::service::{Egress, Routes},
     ingress::{
+        handed::{Handed, Role},
         listener::{BindError, Listener},
         service::Ingress,
         turns::Turns,
@@ -67,6 +68,8 @@ pub struct Handles {
     pub pushed: Vec<Arc<Pushed>>,
     /// On a client its links to servers, without which it is of no use; none on a server.
     pub needs: Option<Arc<GroupLinks>>,
+    /// Cancelled once the entries take visitors.
+    pub open: CancellationToken,
     /// What the node was told.
     pub config: ArcSwap<Config>,
 }
@@ -89,18 +92,20 @@ impl Handles {
 pub struct Admin {
     tcp: TcpListener,
     address: SocketAddr,
+    is_shared: bool,
     watch: Arc<Watch>,
 }
 
 impl Admin {
-    /// Binds the address.
+    /// Binds the address, or takes the socket that was handed over for it.
     ///
     /// # Errors
     ///
     /// When it is in use.
-    pub async fn bind(entry: AdminEntry) -> Result<Self, BindError> {
-        let listener = Listener::bind(entry.listen()).await?;
-        Ok(Self { address: listener.address(), tcp: listener.into_tcp(), watch: Arc::default() })
+    pub async fn bind(entry: AdminEntry, handed: &mut Handed) -> Result<Self, BindError> {
+        let listener = Listener::bind(Role::Admin, entry.listen(), handed).await?;
+        let (address, is_shared) = (listener.address(), listener.is_shared());
+        Ok(Self { address, is_shared, tcp: listener.into_tcp(), watch: Arc::default() })
     }
 
     /// Returns the address, with the port that the system chose where it was 0.
@@ -113,16 +118,18 @@ impl Admin {
         Arc::clone(&self.watch)
     }
 
-    /// Serves until `done`, and then what was asked before. A request to drain cancels `stop`.
+    /// Serves until `done`, and then what was asked before. A request to drain cancels `stop`. A socket that was handed over
+    /// is left to whoever else listens on it when `stop` is cancelled.
     ///
     /// Dropped early, it closes all connections.
     pub async fn serve(self, handles: Arc<Handles>, stop: CancellationToken, done: CancellationToken) {
         let service = TowerToHyperService::new(api::router(handles, self.watch, stop.clone()));
         let mut connections = JoinSet::new();
+        let last = if self.is_shared { &stop } else { &done };
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = done.cancelled() => break,
+                () = last.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
                 accepted = self.tcp.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
             };
@@ -136,8 +143,16 @@ impl Admin {
                 }
             }
         }
+        drop(self.tcp);
         // Whoever is slow to read its answer does not hold up the end of the node.
-        let _ = timeout(CLOSE_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+        let overdue = async {
+            done.cancelled().await;
+            sleep(CLOSE_TIMEOUT).await;
+        };
+        tokio::select! {
+            () = async { while connections.join_next().await.is_some() {} } => {}
+            () = overdue => {}
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    handed::{Handed, Role},
     listener::{BindError, Listener},
     service::Ingress,
     tls,
@@ -90,27 +91,36 @@ pub enum EntryError {
 }
 
 impl Entries {
-    /// Binds the entries that there are to be.
+    /// Binds the entries that there are to be, or takes the sockets that were handed over for them.
     ///
     /// # Errors
     ///
     /// When one of them cannot be; then none is.
-    pub async fn bind(http: Option<&HttpEntry>, https: Option<&HttpsEntry>) -> Result<Self, EntryError> {
+    pub async fn bind(
+        http: Option<&HttpEntry>,
+        https: Option<&HttpsEntry>,
+        handed: &mut Handed,
+    ) -> Result<Self, EntryError> {
         let terms = NewTerms::of(http, https)?;
-        let bound = async |terms: Option<Arc<Terms>>, entry: Option<&HttpEntry>| {
+        let mut bound = async |role, terms: Option<Arc<Terms>>, entry: Option<&HttpEntry>| {
             let (Some(terms), Some(entry)) = (terms, entry) else { return Ok(None) };
-            let listener = Listener::bind(entry.listen).await?;
+            let listener = Listener::bind(role, entry.listen, handed).await?;
             Ok::<_, BindError>(Some((listener, Arc::new(ArcSwap::new(terms)))))
         };
         Ok(Self {
-            http: bound(terms.http, http).await?,
-            https: bound(terms.https, https.map(|https| &https.http)).await?,
+            http: bound(Role::Http, terms.http, http).await?,
+            https: bound(Role::Https, terms.https, https.map(|https| &https.http)).await?,
         })
     }
 
     /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.http.is_none() && self.https.is_none()
+    }
+
+    /// Returns whether any of them was handed over.
+    pub fn are_shared(&self) -> bool {
+        [&self.http, &self.https].into_iter().flatten().any(|(listener, _)| listener.is_shared())
     }
 
     /// Returns the address of the plain entry, with the port that the system chose where it was 0.

@@ -11,7 +11,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{connection, entries::Terms, service::Ingress};
+use super::{
+    connection,
+    entries::Terms,
+    handed::{Handed, Role},
+    service::Ingress,
+};
 
 /// How long to wait after the system refused to accept: it has no descriptors or no memory, and spinning
 /// would not give it any.
@@ -22,6 +27,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
+    /// Whether another process may listen on it too.
+    is_shared: bool,
 }
 
 /// An entry that cannot be bound.
@@ -35,16 +42,21 @@ pub struct BindError {
 }
 
 impl Listener {
-    /// Binds a TCP address.
+    /// Takes the socket that was handed over for this, or binds a TCP address where there is none.
     ///
     /// # Errors
     ///
     /// When the address is in use or not ours.
-    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
+    pub async fn bind(role: Role, address: SocketAddr, handed: &mut Handed) -> Result<Self, BindError> {
+        let taken = handed.take(role, address);
+        let is_shared = taken.is_some();
         let bound = async {
-            let tcp = TcpListener::bind(address).await?;
+            let tcp = match taken {
+                Some(tcp) => TcpListener::from_std(tcp)?,
+                None => TcpListener::bind(address).await?,
+            };
             let address = tcp.local_addr()?;
-            Ok(Self { tcp, address })
+            Ok(Self { tcp, address, is_shared })
         };
         bound.await.map_err(|error| BindError { address, error })
     }
@@ -52,6 +64,11 @@ impl Listener {
     /// Returns the address, with the port that the system chose where it was 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns whether it was handed over: another process may listen on it too, and goes on when this one stops.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Returns the socket, for who speaks something else on it.
@@ -83,7 +100,9 @@ impl Listener {
                 }
             }
         }
-        for (tcp, visitor) in waiting(self.tcp) {
+        // Who waits at a shared socket is accepted by whoever else listens there.
+        let waiting = (!self.is_shared).then(|| waiting(self.tcp)).into_iter().flatten();
+        for (tcp, visitor) in waiting {
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else { break };
             let (ingress, drain) = (Arc::clone(&ingress), drain.clone());
             connections.spawn(connection::serve(tcp, visitor, terms.load_full(), ingress, drain, place));

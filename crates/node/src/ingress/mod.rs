@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod connection;
 pub mod entries;
+pub mod handed;
 pub mod intake;
 pub mod lingering;
 pub mod listener;

@@ -120,6 +120,11 @@ impl Ingress {
         self.switched.ended().await;
     }
 
+    /// Returns the groups that rules lead to.
+    pub fn groups(&self) -> Vec<Arc<GroupLinks>> {
+        self.rules.load().routes.rules().iter().map(|(_, route)| Arc::clone(&route.group)).collect()
+    }
+
     /// Returns the rules as they are now.
     pub fn rules(&self) -> Vec<IngressRule> {
         let rules = self.rules.load();

@@ -41,6 +41,7 @@ use crate::{
     },
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
+        handed::{Handed, Role},
         service::{Ingress, Route, Rules},
     },
     link::{
@@ -135,15 +136,26 @@ impl Client {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ClientSettings) -> Result<Self, StartError> {
+        Self::bind_with(settings, Handed::default()).await
+    }
+
+    /// Does likewise, with sockets that were handed over in place of those that it would bind. Its entries take visitors
+    /// once there is somebody to answer: a server, or `timeouts.takeover` is over.
+    ///
+    /// # Errors
+    ///
+    /// Also when one of the sockets is of no use.
+    pub async fn bind_with(settings: ClientSettings, mut handed: Handed) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
         let ClientSettings { tunnel, http, https, egress, admin, limits, timeouts } = settings;
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let config = tls::client_config(&tunnel.proof, &tunnel.trust, tunnel.congestion)?;
         let admin = match admin {
-            Some(admin) => Some(Admin::bind(admin).await?),
+            Some(admin) => Some(Admin::bind(admin, &mut handed).await?),
             None => None,
         };
-        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
+        let entries = Entries::bind(http.as_ref(), https.as_ref(), &mut handed).await?;
+        handed.all_taken(&bound.listeners())?;
         let registry = Arc::new(Registry::default());
         let recorder = |side, group: Option<&Group>| {
             Recorder::new(registry.meters().meter(side, group), admin.as_ref().map(Admin::watch))
@@ -193,6 +205,7 @@ impl Client {
             egress: Arc::clone(&caller.egress),
             pushed: caller.pushed.clone(),
             needs: Some(Arc::clone(&caller.servers)),
+            open: CancellationToken::new(),
             config: ArcSwap::from_pointee(told),
         });
         let control = ClientControl {
@@ -257,6 +270,12 @@ impl ClientControl {
         roam::rebind(&self.endpoint).map(drop)
     }
 
+    /// Waits until the client does its work and has a link. Cancel-safe.
+    pub async fn ready(&self) {
+        self.handles.open.cancelled().await;
+        self.caller.servers.joined().await;
+    }
+
     /// Puts new settings in force, as a whole or not at all; no request is dropped.
     ///
     /// Rules, upstreams, `allow`, limits and waits change for what comes next, certificates with the next link,
@@ -296,6 +315,12 @@ impl Bound {
             admin: settings.admin.map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
+    }
+
+    /// Returns where it listens with TCP.
+    fn listeners(&self) -> Vec<(Role, SocketAddr)> {
+        let all = [(Role::Http, self.http), (Role::Https, self.https), (Role::Admin, self.admin)];
+        all.into_iter().filter_map(|(role, address)| Some((role, address?))).collect()
     }
 
     fn differences(&self, running: &Self) -> Vec<&'static str> {

@@ -37,6 +37,7 @@ use crate::{
     },
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
+        handed::{Handed, Role},
         service::{Ingress, Route, Rules},
     },
     link::{
@@ -116,16 +117,27 @@ impl Server {
     ///
     /// When something cannot be bound or used; then nothing stays bound.
     pub async fn bind(settings: ServerSettings) -> Result<Self, StartError> {
+        Self::bind_with(settings, Handed::default()).await
+    }
+
+    /// Does likewise, with sockets that were handed over in place of those that it would bind. Its entries take visitors
+    /// once there is somebody to answer: a client of each group with a rule, or `timeouts.takeover` is over.
+    ///
+    /// # Errors
+    ///
+    /// Also when one of the sockets is of no use.
+    pub async fn bind_with(settings: ServerSettings, mut handed: Handed) -> Result<Self, StartError> {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
         let admin = match admin {
-            Some(admin) => Some(Admin::bind(admin).await?),
+            Some(admin) => Some(Admin::bind(admin, &mut handed).await?),
             None => None,
         };
         let watch = admin.as_ref().map(Admin::watch);
         let registry = Arc::new(Registry::default());
-        let entries = Entries::bind(http.as_ref(), https.as_ref()).await?;
+        let entries = Entries::bind(http.as_ref(), https.as_ref(), &mut handed).await?;
+        handed.all_taken(&bound.listeners())?;
         let own = own_addresses(&entries, admin.as_ref());
         let guard = Guard::own(DialRules { own: own.clone(), ..egress.dial.clone() });
         let lobby = Lobby {
@@ -167,6 +179,7 @@ impl Server {
             egress: Arc::clone(&lobby.egress),
             pushed: Vec::new(),
             needs: None,
+            open: CancellationToken::new(),
             config: ArcSwap::from_pointee(told),
         };
         let control = ServerControl {
@@ -229,6 +242,11 @@ impl Server {
 }
 
 impl ServerControl {
+    /// Waits until the server does its work. Cancel-safe.
+    pub async fn ready(&self) {
+        self.handles.open.cancelled().await;
+    }
+
     /// Puts new settings in force, as a whole or not at all; no request is dropped.
     ///
     /// Rules, groups, upstreams, limits, waits and certificates change for what comes next. Links of clients that
@@ -266,6 +284,12 @@ impl Bound {
             admin: settings.admin.map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
+    }
+
+    /// Returns where it listens with TCP.
+    fn listeners(&self) -> Vec<(Role, SocketAddr)> {
+        let all = [(Role::Http, self.http), (Role::Https, self.https), (Role::Admin, self.admin)];
+        all.into_iter().filter_map(|(role, address)| Some((role, address?))).collect()
     }
 
     fn differences(self, running: Self) -> Vec<&'static str> {
