@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use adit_node::{Client, Server, node::StartError, settings::ServerUrl};
+use adit_node::{Client, Server, ingress::handed::Handed, node::StartError, settings::ServerUrl};
 use clap::{Parser, Subcommand};
 use http::{Method, Uri};
 
@@ -116,19 +116,23 @@ pub fn run(args: Args) -> ExitCode {
         | Command::Check { .. }
         | Command::Explain { .. } => "info",
     };
+    // Before there are other threads.
+    let handed = handover::sockets();
     telemetry::start(args.log_format, default_filter);
     let done = match args.command {
         Command::Demo { port, backend } => demo(port, backend),
-        Command::Server { config } => server(&config),
-        Command::Client { config } => client(&config),
+        Command::Server { config } => server(&config, handed),
+        Command::Client { config } => client(&config, handed),
         Command::Certs { dir, hosts, clients, force } => make_certs(&dir, &hosts, &clients, force),
         Command::Token(command) => tokens(command),
         Command::Check { config } => check(&config),
         Command::Explain { config, method, url } => explain(&config, &method, &url),
     };
-    let Err(failed) = done else { return ExitCode::SUCCESS };
-    // There is nobody left to tell where stderr is closed.
-    let _ = writeln!(std::io::stderr(), "adit: {failed}");
+    let Err(failed) = done else {
+        telemetry::flush();
+        return ExitCode::SUCCESS;
+    };
+    telemetry::say_last(&format!("adit: {failed}"));
     match failed {
         Failed::Config(_) => ExitCode::from(2),
         Failed::Usage(_) => ExitCode::from(2),
@@ -136,8 +140,8 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn server(path: &Path) -> Result<(), Failed> {
-    let handed = handover::sockets()?;
+fn server(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
+    let handed = handed?;
     let Loaded { settings, files } = config::server(path, &working_directory())?;
     live(async |stop| {
         let server = Server::bind_with(settings, handed).await?;
@@ -160,8 +164,8 @@ fn server(path: &Path) -> Result<(), Failed> {
     })
 }
 
-fn client(path: &Path) -> Result<(), Failed> {
-    let handed = handover::sockets()?;
+fn client(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
+    let handed = handed?;
     let Loaded { settings, files } = config::client(path, &working_directory())?;
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
@@ -275,6 +279,7 @@ fn explain(path: &Path, method: &Method, url: &Uri) -> Result<(), Failed> {
 }
 
 fn say(line: &str) -> Result<(), Failed> {
+    telemetry::flush();
     writeln!(std::io::stdout(), "{line}").map_err(anyhow::Error::from)?;
     Ok(())
 }

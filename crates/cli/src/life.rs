@@ -9,6 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry;
+
 /// The exit code of a process that was told twice to stop, and did so at once.
 const EXIT_FORCED: i32 = 1;
 
@@ -52,6 +54,7 @@ pub async fn until_signal<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> 
             };
             if round > 1 {
                 tracing::warn!(signal = name, "stopping at once");
+                telemetry::flush();
                 std::process::exit(EXIT_FORCED);
             }
             tracing::info!(signal = name, "stopping; once more to stop at once");

@@ -1,9 +1,14 @@
-//! Logs: to stderr, for people or for machines.
+//! Logs: to stderr, for people or for machines. Nothing waits for whoever reads them.
 
-use std::io::IsTerminal;
+mod stderr;
+
+use std::io::{self, IsTerminal, Write as _};
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+
+use self::stderr::Stderr;
+pub use self::stderr::flush;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -21,10 +26,23 @@ pub enum LogFormat {
 pub fn start(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    let writer = match stderr::start() {
+        Ok(()) => BoxMakeWriter::new(|| Stderr),
+        Err(_) => BoxMakeWriter::new(io::stderr),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
+    // It would say on stderr, and panic where it cannot, that it cannot write to stderr.
+    let builder = builder.log_internal_errors(false);
     // Fails only where a logger is set already, as in tests.
     let _ = match format {
         LogFormat::Human => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+}
+
+/// Says why the command failed, behind everything that was logged, and waits for all of it to be written.
+pub fn say_last(line: &str) {
+    // Fails only where nobody reads.
+    let _ = writeln!(Stderr, "{line}");
+    flush();
 }

@@ -6,3 +6,4 @@ mod grace;
 mod keep_alive;
 mod process;
 mod replaced;
+mod resources;

@@ -6,12 +6,16 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    time::Duration,
 };
 
 use adit_tests::within;
 use clap::Parser;
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    param::clock_ticks_per_second,
+    process::{Pid, Signal, kill_process},
+};
 use tempfile::TempDir;
 use tokio::{
     net::UnixDatagram,
@@ -87,6 +91,17 @@ impl Home {
 
     /// Starts `adit kind -c config`, with sockets that it finds at descriptor 3 and up.
     pub(crate) fn start(&self, kind: &str, config: &Path, sockets: &[&TcpListener]) -> Process {
+        self.start_as(kind, config, sockets, |_| ())
+    }
+
+    /// Does likewise, with anything else that is to be different.
+    pub(crate) fn start_as(
+        &self,
+        kind: &str,
+        config: &Path,
+        sockets: &[&TcpListener],
+        prepare: impl FnOnce(&mut std::process::Command),
+    ) -> Process {
         let name = format!("{}-{}", config.file_stem().unwrap().display(), fs::read_dir(self.path()).unwrap().count());
         let (log, notes) = (self.path().join(&name).with_extension("log"), self.path().join(name));
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
@@ -102,6 +117,7 @@ impl Home {
             command.fd_mappings(mappings).unwrap();
             command.env("LISTEN_FDS", sockets.len().to_string());
         }
+        prepare(&mut command);
         let notes = UnixDatagram::bind(notes).unwrap();
         Process { child: Command::from(command).kill_on_drop(true).spawn().unwrap(), notes, log }
     }
@@ -115,9 +131,21 @@ impl Process {
         assert!(note[..length].starts_with(b"READY=1"), "{note:?}");
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id().unwrap()).unwrap()).unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Returns how long it has used a processor.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // proc_pid_stat(5): what follows the name, which may hold anything; utime and stime are fields 14 and 15.
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
     /// Tells it to stop, and waits until it has, in order.

@@ -17,6 +17,15 @@ const CRATES: [&str; 4] = ["core", "congestion", "node", "cli"];
 /// What decides does no I/O, has no clock and draws no random numbers.
 const FORBIDDEN_IN_CORE: [&str; 5] = ["tokio", "quinn", "hyper", "rustls", "fastrand"];
 
+/// Who may look at the clock on the wall: to show, to send and to compare, and never to wait by it, for it may jump.
+const READS_THE_WALL_CLOCK: [&str; 5] = [
+    "cli/src/token.rs",
+    "node/src/ingress/service.rs",
+    "node/src/link/mod.rs",
+    "node/src/link/roam.rs",
+    "node/src/node/client.rs",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
 }
@@ -104,4 +113,18 @@ fn core_depends_on_nothing_that_acts() {
     let forbidden =
         |name: &&String| FORBIDDEN_IN_CORE.iter().any(|forbidden| name.split('-').any(|part| part == *forbidden));
     assert_eq!(names.iter().filter(forbidden).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn waits_do_not_follow_the_clock_on_the_wall() {
+    let mut readers = BTreeSet::new();
+    for name in CRATES {
+        for file in files(&root().join(name).join("src")) {
+            if read(&file).contains("SystemTime::now") {
+                readers.insert(file.strip_prefix(root()).unwrap_or(&file).display().to_string());
+            }
+        }
+    }
+    let expected: BTreeSet<String> = READS_THE_WALL_CLOCK.map(str::to_owned).into();
+    assert_eq!(readers, expected, "the files that read SystemTime, and those that have a reason to");
 }

@@ -94,6 +94,8 @@ impl Listener {
                     let (ingress, drain) = (Arc::clone(&ingress), drain.clone());
                     connections.spawn(connection::serve(tcp, visitor, terms.load_full(), ingress, drain, place));
                 }
+                // A visitor that is gone already costs the others no wait.
+                Err(error) if is_of_the_visitor(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_BACKOFF).await;
@@ -117,8 +119,14 @@ async fn accept(
 ) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
     let (tcp, visitor) = tcp.accept().await?;
-    tcp.set_nodelay(true)?;
+    // Fails only on a connection that is gone, which its reader will notice.
+    let _ = tcp.set_nodelay(true);
     Ok((tcp, visitor, place))
+}
+
+fn is_of_the_visitor(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Closes a socket, and returns the connections that nobody has accepted: for their visitors they are open.
