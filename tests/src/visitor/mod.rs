@@ -80,6 +80,15 @@ impl Pending {
         whole(self.head().await).await
     }
 
+    /// Waits for all of it, however long that takes.
+    ///
+    /// # Panics
+    ///
+    /// When it breaks off.
+    pub async fn patiently(self) -> Whole {
+        whole(self.0.await.expect("the head of a response")).await
+    }
+
     /// Waits for all of it.
     ///
     /// # Errors

@@ -7,3 +7,4 @@ mod keep_alive;
 mod process;
 mod replaced;
 mod resources;
+mod single;

@@ -160,6 +160,13 @@ impl Process {
         assert!(status.success(), "{status}: {}", self.said());
     }
 
+    /// Returns the most memory that it has had, in bytes.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Waits until it has given up, and returns what it has said.
     pub(crate) async fn failed(mut self) -> String {
         let status = within("a process to end", self.child.wait()).await.unwrap();

@@ -9,18 +9,22 @@ use tokio::{net::TcpStream, time::sleep};
 use crate::process::{Home, Process, free_udp};
 
 /// A server, a client of it, and an upstream.
-struct Tunnel {
+pub(crate) struct Tunnel {
     _home: Home,
     server: Process,
     client: Process,
-    entry: SocketAddr,
+    pub(crate) entry: SocketAddr,
     _upstream: Upstream,
 }
 
 impl Tunnel {
     /// Starts one whose server is started as `prepare` says.
     async fn start(prepare: impl FnOnce(&mut Command)) -> Self {
-        let (home, upstream, [tunnel]) = (Home::new(), Upstream::echo(), free_udp());
+        Self::start_to(Upstream::echo(), prepare).await
+    }
+
+    pub(crate) async fn start_to(upstream: Upstream, prepare: impl FnOnce(&mut Command)) -> Self {
+        let (home, [tunnel]) = (Home::new(), free_udp());
         let entry = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = home.server("server", tunnel, entry, "[timeouts]\ndrain_idle = \"100ms\"\n");
         let server = home.start_as("server", &config, &[], prepare);
@@ -36,7 +40,11 @@ impl Tunnel {
         }
     }
 
-    async fn stop(self) {
+    pub(crate) fn processes(&self) -> [&Process; 2] {
+        [&self.server, &self.client]
+    }
+
+    pub(crate) async fn stop(self) {
         self.server.stop().await;
         self.client.stop().await;
     }
