@@ -9,6 +9,7 @@ use std::{
 use adit_core::id::{Group, SessionId};
 use adit_node::{
     Client, Server,
+    link::Link,
     node::{ClientControl, ServerControl, StartError},
     registry::{GroupLinks, retries::Retries},
     settings::{ClientSettings, ServerSettings},
@@ -164,6 +165,12 @@ impl ServerNode {
         members.as_slice().iter().map(|member| (member.session, member.link.remote_address())).collect()
     }
 
+    /// Returns the links of a group, the longest-standing first.
+    pub fn links(&self, name: &str) -> Vec<Link> {
+        let members = self.groups[&group(name)].members();
+        members.as_slice().iter().map(|member| member.link.clone()).collect()
+    }
+
     /// Waits until a group has that many clients that would be asked.
     pub async fn has_clients(&self, name: &str, count: usize) {
         eventually("clients to come or go", || self.clients(name) == count).await;
@@ -211,6 +218,11 @@ impl ClientNode {
     /// When there is no other.
     pub fn rebind(&self) {
         self.control.rebind().unwrap();
+    }
+
+    /// Returns its links to servers.
+    pub fn links(&self) -> Vec<Link> {
+        self.servers.members().as_slice().iter().map(|member| member.link.clone()).collect()
     }
 
     /// Returns how many of its servers would be asked.

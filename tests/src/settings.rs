@@ -46,6 +46,7 @@ pub fn server(trust: &Trust) -> ServerSettings {
             listen: loopback(),
             credentials: trust.server(),
             client_roots: Some(trust.roots()),
+            client_crls: Vec::new(),
             tokens: None,
             congestion: Congestion::default(),
         },

@@ -151,6 +151,7 @@ fn server(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
             http = server.http_address().map(tracing::field::display),
             https = server.https_address().map(tracing::field::display),
             admin = server.admin_address().map(tracing::field::display),
+            fingerprint = server.fingerprint().map(tracing::field::display),
             "server is up"
         );
         let control = server.control();
@@ -244,7 +245,8 @@ fn make_certs(dir: &Path, hosts: &[String], clients: &[String], force: bool) -> 
         };
         say(&format!("{word} {} and {}", path.display(), path.with_extension("key").display()))?;
     }
-    Ok(())
+    let fingerprint = certs::fingerprint(dir).map_err(anyhow::Error::from)?;
+    say(&format!("clients that have no ca.pem know this server by server_fingerprint = \"{fingerprint}\""))
 }
 
 fn tokens(command: TokenCommand) -> Result<(), Failed> {

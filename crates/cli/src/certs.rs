@@ -5,10 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use adit_node::credentials::Fingerprint;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::replace::replace;
 
@@ -167,6 +170,20 @@ pub fn write_all(
         outcomes.push(Pair::new(dir, name).make(force, || authority.client(name))?);
     }
     Ok(outcomes)
+}
+
+/// Returns the fingerprint of the server's key in `dir`.
+///
+/// # Errors
+///
+/// When there is no server's certificate.
+pub fn fingerprint(dir: &Path) -> Result<Fingerprint, CertError> {
+    let path = Pair::new(dir, "server").cert;
+    let failed = |error| CertError::File { path: path.clone(), error };
+    let pem = fs::read(&path).map_err(failed)?;
+    let certificate =
+        CertificateDer::from_pem_slice(&pem).map_err(|error| failed(io::Error::other(error.to_string())))?;
+    Fingerprint::of(&certificate).ok_or_else(|| failed(io::Error::other("it holds no certificate")))
 }
 
 struct Pair {

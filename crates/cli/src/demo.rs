@@ -115,6 +115,7 @@ fn server_settings(authority: &Authority, group: &Group, port: u16) -> anyhow::R
             listen: loopback(0),
             credentials: credentials(&authority.server(&[])?)?,
             client_roots: Some(roots(authority)?),
+            client_crls: Vec::new(),
             tokens: None,
             congestion: Congestion::default(),
         },

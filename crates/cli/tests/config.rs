@@ -218,6 +218,69 @@ fn a_client_has_one_proof_of_who_it_is() {
 }
 
 #[test]
+fn what_is_in_the_place_of_a_key_is_explained() {
+    let home = home();
+    let key = home.path().join("certs/server.key");
+    let body = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    let pem = |label: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+    let legacy = format!(
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n{body}\n-----END RSA PRIVATE KEY-----\n"
+    );
+    let decrypt = "is encrypted; decrypt it with: openssl pkey -in ";
+    for (contents, expected) in [
+        (pem("ENCRYPTED PRIVATE KEY").into_bytes(), decrypt),
+        (legacy.into_bytes(), decrypt),
+        (pem("CERTIFICATE").into_bytes(), "holds a certificate and no key"),
+        (pem("PUBLIC KEY").into_bytes(), "holds a public key and no private one"),
+        (pem("OPENSSH PRIVATE KEY").into_bytes(), "holds a key for OpenSSH"),
+        (vec![0x30, 0x81, 0x87, 0x02], "is not PEM; if it is DER: openssl pkey -inform DER -in "),
+        (Vec::new(), "holds no private key: "),
+        (pem("PRIVATE KEY").into_bytes(), "tunnel.cert: the certificate and its key: "),
+    ] {
+        fs::write(&key, contents).unwrap();
+        let said = complaint(&home, TUNNEL);
+        let placed = format!("4: tunnel.key: {} {expected}", key.display());
+        assert!(said.starts_with(&placed) || said.contains(expected) && expected.starts_with("tunnel.cert"), "{said}");
+    }
+    let swapped = TUNNEL.replace("server.pem", "client.key");
+    let said = complaint(&home, &swapped);
+    assert!(said.starts_with("3: tunnel.cert: ") && said.contains("holds a private key and no certificate"), "{said}");
+}
+
+#[test]
+fn a_client_knows_its_server_in_one_way() {
+    let home = home();
+    let path = home.path().join("client.toml");
+    let load = |keys: &str| {
+        let tunnel = "[tunnel]\nconnect = \"127.0.0.1:1\"\ncert = \"certs/client.pem\"\nkey = \"certs/client.key\"\n";
+        fs::write(&path, format!("{tunnel}group = \"web\"\n{keys}")).unwrap();
+        config::client(&path, home.path()).map(drop).map_err(|error| error.to_string())
+    };
+    let ca = "ca = \"certs/ca.pem\"\n";
+    let pinned = format!("server_fingerprint = \"{}\"\n", certs::fingerprint(&home.path().join("certs")).unwrap());
+    assert_eq!(load(ca), Ok(()));
+    assert_eq!(load(&pinned), Ok(()));
+    for (keys, expected) in [
+        (String::new(), ":1: tunnel.ca: missing: a client needs ca, or server_fingerprint"),
+        (format!("{ca}{pinned}"), ":7: tunnel.server_fingerprint: a client knows its server by this or by ca, "),
+        ("server_fingerprint = \"sha256:00\"\n".to_owned(), ":6: tunnel.server_fingerprint: not a fingerprint: "),
+    ] {
+        let said = load(&keys).unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_revocation_list_that_cannot_be_used_is_named() {
+    let home = home();
+    let said = complaint(&home, &format!("{TUNNEL}client_crl = \"certs/ca.pem\"\n"));
+    assert!(said.starts_with("6: tunnel.client_crl: ") && said.contains("ca.pem holds no revocation list: "), "{said}");
+    let tokens = TUNNEL.replace("client_ca = \"certs/ca.pem\"", "tokens_file = \"none.toml\"");
+    let said = complaint(&home, &format!("{tokens}client_crl = \"certs/ca.pem\"\n"));
+    assert!(said.starts_with("6: tunnel.client_crl: is for the certificates that client_ca signs"), "{said}");
+}
+
+#[test]
 fn a_key_that_others_may_read_is_refused() {
     let home = home();
     let key = home.path().join("certs/server.key");
@@ -253,7 +316,10 @@ fn a_file_that_cannot_be_read_is_named_with_its_key() {
     assert!(said.starts_with(&expected), "{said}");
     let mixed = TUNNEL.replace("server.key", "client.key");
     let said = complaint(&home, &mixed);
-    assert!(said.starts_with("3: tunnel.cert: the certificate and its key do not go together"), "{said}");
+    let certs = home.path().join("certs");
+    let expected =
+        format!("4: tunnel.key: {0}/client.key belongs to another certificate than {0}/server.pem", certs.display());
+    assert_eq!(said, expected);
 }
 
 #[test]
@@ -279,10 +345,7 @@ fn what_is_wrong_with_an_entry_with_tls_is_named_with_its_line() {
         ("cert = \"certs/server.pem\"\n", "6: https.key: missing, and there is a cert"),
         ("cert = \"certs/none.pem\"\nkey = \"certs/server.key\"\n", "8: https.cert: cannot read "),
         ("cert = \"certs/server.pem\"\nkey = \"certs/server.pem\"\n", "9: https.key: "),
-        (
-            &format!("{pair}[[https.certificates]]\n{other}"),
-            "11: https.certificates[0].cert: the certificate and its key",
-        ),
+        (&format!("{pair}[[https.certificates]]\n{other}"), "12: https.certificates[0].key: "),
     ] {
         let said = complaint(&home, &format!("{TUNNEL}[https]\nlisten = \"127.0.0.1:0\"\n{lines}"));
         assert!(said.starts_with(expected), "{said}");

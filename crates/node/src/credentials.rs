@@ -1,28 +1,31 @@
 //! Certificates and keys in files, and whom to trust.
 
+mod fingerprint;
+mod private;
+
 use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::PermissionsExt,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
 use adit_core::token::{BadToken, Token};
 use rustls::{
     RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
-use zeroize::Zeroizing;
+
+use self::private::Secret;
+pub use self::{
+    fingerprint::{BadFingerprint, Fingerprint},
+    private::{KeyMode, NoKey},
+};
 
 /// ALPN of HTTP/2 (RFC 9113 §3.2).
 pub const ALPN_HTTP2: &[u8] = b"h2";
 
 /// ALPN of HTTP/1.1 (RFC 7301 §6).
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
-
-/// The mode bits that let a group or others read or write a file.
-const FOR_OTHERS: u32 = 0o066;
 
 /// A certificate chain and its private key.
 #[derive(Debug)]
@@ -51,6 +54,28 @@ pub enum TlsError {
         wanted: &'static str,
         /// What was found instead.
         error: pem::Error,
+    },
+    /// The file holds no private key that can be used.
+    #[error("{}", Explained(found, path))]
+    NoKey {
+        /// Which file.
+        path: PathBuf,
+        /// What it holds instead.
+        found: NoKey,
+    },
+    /// The file holds a private key where a certificate was looked for.
+    #[error("{} holds a private key and no certificate", path.display())]
+    KeyOnly {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The key is that of another certificate.
+    #[error("{} belongs to another certificate than {}", path.display(), cert.display())]
+    Mismatch {
+        /// The file with the key.
+        path: PathBuf,
+        /// The file with the certificate.
+        cert: PathBuf,
     },
     /// Others than its owner may read or change the file.
     #[error(
@@ -81,26 +106,29 @@ pub enum TlsError {
     },
 }
 
+/// Says what is in a file in place of a key.
+struct Explained<'a>(&'a NoKey, &'a Path);
+
+impl fmt::Display for Explained<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.explain(self.1, f)
+    }
+}
+
 impl TlsError {
     /// Returns the file that is to blame, where it is one alone.
     pub fn path(&self) -> Option<&PathBuf> {
         match self {
             Self::Read { path, .. } => Some(path),
             Self::Pem { path, .. } => Some(path),
+            Self::NoKey { path, .. } => Some(path),
+            Self::Mismatch { path, .. } => Some(path),
+            Self::KeyOnly { path } => Some(path),
             Self::Exposed { path, .. } => Some(path),
             Self::Token { path, .. } => Some(path),
             Self::Unusable { .. } => None,
         }
     }
-}
-
-/// Who else than its owner may read a file that holds a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyMode {
-    /// Nobody: it is refused otherwise.
-    OwnerOnly,
-    /// Whoever its mode lets.
-    Any,
 }
 
 impl Credentials {
@@ -116,17 +144,14 @@ impl Credentials {
     /// When a file cannot be read, is not PEM, the key is not that of the certificate, or others may read it.
     pub fn from_files(cert: &Path, key: &Path, mode: KeyMode) -> Result<Self, TlsError> {
         let chain = certificates(cert)?;
-        let secret = Secret::read(key)?;
-        let parsed = PrivateKeyDer::from_pem_slice(&secret.contents).map_err(|error| TlsError::Pem {
-            path: key.to_owned(),
-            wanted: "private key",
-            error,
-        })?;
-        secret.check(key, mode)?;
-        let key = parsed;
-        let credentials = Self { chain, key };
-        credentials.certified_key()?;
-        Ok(credentials)
+        let credentials = Self { chain, key: private::key(key, mode)? };
+        match credentials.certify() {
+            Ok(_) => Ok(credentials),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(TlsError::Mismatch { path: key.to_owned(), cert: cert.to_owned() })
+            }
+            Err(error) => Err(unusable("the certificate and its key", error)),
+        }
     }
 
     /// Returns the chain, leaf first.
@@ -145,9 +170,17 @@ impl Credentials {
     ///
     /// When they do not go together.
     pub fn certified_key(&self) -> Result<rustls::sign::CertifiedKey, TlsError> {
+        self.certify().map_err(|error| unusable("the certificate and its key do not go together", error))
+    }
+
+    /// Returns the fingerprint of the key; none where the leaf is no certificate.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.chain.first().and_then(Fingerprint::of)
+    }
+
+    fn certify(&self) -> Result<rustls::sign::CertifiedKey, rustls::Error> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         rustls::sign::CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider)
-            .map_err(|error| unusable("the certificate and its key do not go together", error))
     }
 }
 
@@ -175,6 +208,21 @@ pub fn roots_from_file(path: &Path) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// Reads the lists of certificates that their authorities have revoked.
+///
+/// # Errors
+///
+/// When the file cannot be read or holds no such list.
+pub fn crls_from_file(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let pem = read(path)?;
+    let bad = |error| TlsError::Pem { path: path.to_owned(), wanted: "revocation list", error };
+    let lists = CertificateRevocationListDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(bad)?;
+    if lists.is_empty() {
+        return Err(bad(pem::Error::NoItemsFound));
+    }
+    Ok(lists)
+}
+
 /// Reads a token. White space around it does not count.
 ///
 /// # Errors
@@ -188,40 +236,14 @@ pub fn token_from_file(path: &Path, mode: KeyMode) -> Result<Token, TlsError> {
     Ok(token)
 }
 
-/// What stands in a file that others should not read.
-struct Secret {
-    contents: Zeroizing<Vec<u8>>,
-    mode: u32,
-}
-
-impl Secret {
-    fn read(path: &Path) -> Result<Self, TlsError> {
-        let failed = |error| TlsError::Read { path: path.to_owned(), error };
-        let mut file = File::open(path).map_err(failed)?;
-        // Of what is open: the file at the path may be another one by now.
-        let mode = file.metadata().map_err(failed)?.permissions().mode();
-        let mut contents = Zeroizing::new(Vec::new());
-        file.read_to_end(&mut contents).map_err(failed)?;
-        Ok(Self { contents, mode })
-    }
-
-    /// Checks the mode; to be asked once it is known that there is a secret in the file.
-    fn check(&self, path: &Path, mode: KeyMode) -> Result<(), TlsError> {
-        match mode {
-            KeyMode::OwnerOnly if self.mode & FOR_OTHERS != 0 => {
-                Err(TlsError::Exposed { path: path.to_owned(), mode: self.mode & 0o7777 })
-            }
-            KeyMode::OwnerOnly | KeyMode::Any => Ok(()),
-        }
-    }
-}
-
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let pem = read(path)?;
     let bad = |error| TlsError::Pem { path: path.to_owned(), wanted: "certificate", error };
     let chain = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>().map_err(bad)?;
     if chain.is_empty() {
-        return Err(bad(pem::Error::NoItemsFound));
+        let key = PrivateKeyDer::from_pem_slice(&pem).is_ok();
+        let nothing = bad(pem::Error::NoItemsFound);
+        return Err(if key { TlsError::KeyOnly { path: path.to_owned() } } else { nothing });
     }
     Ok(chain)
 }

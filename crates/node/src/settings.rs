@@ -24,10 +24,13 @@ use adit_core::{
 };
 use http::uri::PathAndQuery;
 use ipnet::IpNet;
-use rustls::{RootCertStore, pki_types::ServerName};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateRevocationListDer, ServerName},
+};
 use serde::Deserialize;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Fingerprint};
 
 /// Everything a server needs.
 #[derive(Debug)]
@@ -80,6 +83,8 @@ pub struct TunnelListen {
     pub credentials: Credentials,
     /// Who signs the clients' certificates, where they may show one.
     pub client_roots: Option<RootCertStore>,
+    /// Which of those certificates are revoked: a list of every authority, or none at all.
+    pub client_crls: Vec<CertificateRevocationListDer<'static>>,
     /// The tokens of clients, where they may show one. Without this and `client_roots` nobody can join.
     pub tokens: Option<Tokens>,
     /// How fast this side sends.
@@ -110,6 +115,8 @@ pub struct TunnelConnect {
 pub enum ServerTrust {
     /// With a certificate that one of these signed.
     Authority(RootCertStore),
+    /// With the key that has this fingerprint, whatever its certificate says.
+    Fingerprint(Fingerprint),
 }
 
 /// How a client proves to a server who it is.

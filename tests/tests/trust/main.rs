@@ -1,3 +1,6 @@
 //! Who is at either end of a link.
 
+mod certificates;
+mod key_exchange;
+mod pinning;
 mod tokens;

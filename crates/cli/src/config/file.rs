@@ -87,6 +87,8 @@ pub struct TunnelListen {
     pub key: PathBuf,
     /// PEM: who signs the clients' certificates.
     pub client_ca: Option<PathBuf>,
+    /// PEM: which of those certificates are revoked.
+    pub client_crl: Option<PathBuf>,
     /// The tokens of clients, as `adit token` writes them.
     pub tokens_file: Option<PathBuf>,
     /// Whether keys may be readable by others than their owner.
@@ -106,7 +108,9 @@ pub struct TunnelConnect {
     /// The name in the server's certificate; the host to connect to where it is left out.
     pub server_name: Option<String>,
     /// PEM: who signs the server's certificate.
-    pub ca: PathBuf,
+    pub ca: Option<PathBuf>,
+    /// The fingerprint of the server's key, instead of that.
+    pub server_fingerprint: Option<String>,
     /// PEM.
     pub cert: Option<PathBuf>,
     /// PEM.

@@ -35,14 +35,15 @@ type Groups = HashMap<id::Group, GroupSettings>;
 /// Returns the files that a server's configuration names.
 pub(super) fn server_files(file: &ServerFile, base: &Path) -> Vec<PathBuf> {
     let ServerFile { tunnel, https, upstreams, .. } = file;
-    let tunnel = [&tunnel.cert, &tunnel.key].into_iter().chain(&tunnel.client_ca).chain(&tunnel.tokens_file);
+    let theirs = [&tunnel.client_ca, &tunnel.client_crl, &tunnel.tokens_file].into_iter().flatten();
+    let tunnel = [&tunnel.cert, &tunnel.key].into_iter().chain(theirs);
     files(base, tunnel, https.as_ref(), upstreams)
 }
 
 /// Returns the files that a client's configuration names.
 pub(super) fn client_files(file: &ClientFile, base: &Path) -> Vec<PathBuf> {
     let ClientFile { tunnel, https, upstreams, .. } = file;
-    let tunnel = [&tunnel.ca].into_iter().chain(&tunnel.cert).chain(&tunnel.key).chain(&tunnel.token_file);
+    let tunnel = [&tunnel.ca, &tunnel.cert, &tunnel.key, &tunnel.token_file].into_iter().flatten();
     files(base, tunnel, https.as_ref(), upstreams)
 }
 

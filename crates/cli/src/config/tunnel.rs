@@ -4,6 +4,7 @@ use std::path::Path;
 
 use adit_node::{
     credentials::{self, Credentials, KeyMode},
+    link::client_trust::ClientTrust,
     settings::{
         Allow, ClientProof, HostPort, ServerTrust, TunnelConnect, TunnelListen,
         resolve::{At, ResolveError},
@@ -21,16 +22,23 @@ pub(super) fn listen(at: &At, base: &Path, tunnel: file::TunnelListen) -> Result
         let problem = "missing: nobody could join without client_ca, tokens_file or both";
         return Err(at.key("client_ca").error(problem));
     }
+    if tunnel.client_crl.is_some() && tunnel.client_ca.is_none() {
+        return Err(at.key("client_crl").error("is for the certificates that client_ca signs, and there is none"));
+    }
+    let crls = tunnel.client_crl.map(|path| at.key("client_crl").check(credentials::crls_from_file(&base.join(path))));
     let roots = tunnel.client_ca.map(|path| at.key("client_ca").check(credentials::roots_from_file(&base.join(path))));
     let tokens = tunnel.tokens_file.map(|path| at.key("tokens_file").check(tokens::tokens(&base.join(path))));
     let key_mode = key_mode(tunnel.allow_readable_keys);
-    Ok(TunnelListen {
+    let listen = TunnelListen {
         listen: tunnel.listen,
         credentials: credentials(at, base, key_mode, &tunnel.cert, &tunnel.key)?,
         client_roots: roots.transpose()?,
+        client_crls: crls.transpose()?.unwrap_or_default(),
         tokens: tokens.transpose()?,
         congestion: tunnel.congestion,
-    })
+    };
+    at.key("client_ca").check(ClientTrust::new(&listen))?;
+    Ok(listen)
 }
 
 /// Who may read keys.
@@ -41,6 +49,7 @@ pub(super) fn key_mode(allow_readable_keys: bool) -> KeyMode {
 /// Resolves `[tunnel]` of a client.
 pub(super) fn connect(at: &At, base: &Path, tunnel: file::TunnelConnect) -> Result<TunnelConnect, ResolveError> {
     let proof = client_proof(at, base, &tunnel)?;
+    let trust = server_trust(at, base, &tunnel)?;
     let targets = match tunnel.connect {
         OneOrMany::One(target) => vec![(at.key("connect"), target)],
         OneOrMany::Many(targets) => {
@@ -58,13 +67,30 @@ pub(super) fn connect(at: &At, base: &Path, tunnel: file::TunnelConnect) -> Resu
     }
     Ok(TunnelConnect {
         server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
-        trust: ServerTrust::Authority(at.key("ca").check(credentials::roots_from_file(&base.join(&tunnel.ca)))?),
+        trust,
         proof,
         group: at.key("group").check(tunnel.group.parse())?,
         allow,
         congestion: tunnel.congestion,
         connect,
     })
+}
+
+/// How a client knows its server: by who signed for it, or by its key.
+fn server_trust(at: &At, base: &Path, tunnel: &file::TunnelConnect) -> Result<ServerTrust, ResolveError> {
+    match (&tunnel.ca, &tunnel.server_fingerprint) {
+        (Some(ca), None) => {
+            let roots = credentials::roots_from_file(&base.join(ca));
+            Ok(ServerTrust::Authority(at.key("ca").check(roots)?))
+        }
+        (None, Some(fingerprint)) => {
+            Ok(ServerTrust::Fingerprint(at.key("server_fingerprint").check(fingerprint.parse())?))
+        }
+        (None, None) => Err(at.key("ca").error("missing: a client needs ca, or server_fingerprint")),
+        (Some(_), Some(_)) => {
+            Err(at.key("server_fingerprint").error("a client knows its server by this or by ca, and not by both"))
+        }
+    }
 }
 
 /// How a client proves who it is: with a certificate and its key, or with a token.

@@ -49,6 +49,8 @@ pub(super) struct LinkView {
     identity: String,
     /// `certificate` or `token`.
     proof: &'static str,
+    /// The key exchange of its TLS handshake.
+    key_exchange: Option<String>,
     group: String,
     remote: SocketAddr,
     health: &'static str,
@@ -94,6 +96,7 @@ impl LinkView {
             client_id: member.client_id.to_string(),
             identity: member.identity.to_string(),
             proof: member.identity.proof.as_str(),
+            key_exchange: link.key_exchange(),
             group: group.to_string(),
             remote: link.remote_address(),
             health: health_name(link.health()),

@@ -1,13 +1,17 @@
 //! One authenticated QUIC connection between a client and a server.
 
+pub mod client_trust;
 pub mod control;
 pub mod dial;
 pub mod handshake;
 pub mod listen;
+mod pinned;
+mod provider;
 pub mod roam;
 mod secrets;
 pub mod tls;
 pub mod transport;
+mod witness;
 
 use std::{
     convert::Infallible,
@@ -29,6 +33,7 @@ use adit_core::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use quinn::VarInt;
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -155,6 +160,16 @@ impl Link {
     /// Returns when the link was ready.
     pub fn since(&self) -> SystemTime {
         self.0.since
+    }
+
+    /// Returns the certificates that the peer presented, leaf first; none where it has a token.
+    pub fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
+        tls::peer_chain(&self.0.quic)
+    }
+
+    /// Returns the key exchange that was negotiated, by its name in the registry of TLS.
+    pub fn key_exchange(&self) -> Option<String> {
+        tls::key_exchange(&self.0.quic)
     }
 
     /// Returns where the peer is now: it may move.

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use adit_core::wire::ALPN;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use rustls::{
-    ClientConfig, ServerConfig,
-    crypto::CryptoProvider,
-    pki_types::CertificateDer,
-    server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier},
-    version::TLS13,
-};
+use rustls::{ClientConfig, ServerConfig, pki_types::CertificateDer, version::TLS13};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::transport;
+use super::{
+    client_trust::ClientTrust,
+    pinned::Pinned,
+    provider::provider,
+    transport,
+    witness::{Negotiated, Witness},
+};
 use crate::{
     credentials::{self, TlsError, unusable},
     settings::{ClientProof, Congestion, ServerTrust, TunnelListen},
@@ -26,35 +26,18 @@ use crate::{
 ///
 /// When clients have no way to prove who they are, or the credentials do not work.
 pub fn server_config(settings: &TunnelListen) -> Result<quinn::ServerConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = client_verifier(settings, &provider)?;
-    let mut tls = ServerConfig::builder_with_provider(provider)
+    let mut tls = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3 is not available", error))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(ClientTrust::new(settings)?.verifier())
         .with_single_cert(settings.credentials.chain(), settings.credentials.key())
         .map_err(|error| unusable("the server's certificate", error))?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     let crypto = QuicServerConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(Witness(Arc::new(crypto))));
     config.transport_config(transport::config(settings.congestion));
     config.migration(true);
     Ok(config)
-}
-
-fn client_verifier(
-    settings: &TunnelListen,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let cannot = |error: &dyn std::fmt::Display| unusable("clients cannot be verified", error);
-    let roots = match (&settings.client_roots, &settings.tokens) {
-        (Some(roots), _) => roots,
-        (None, Some(_)) => return Ok(Arc::new(NoClientAuth)),
-        (None, None) => return Err(cannot(&"neither certificates nor tokens are accepted")),
-    };
-    let builder = WebPkiClientVerifier::builder_with_provider(roots.clone().into(), Arc::clone(provider));
-    let builder = if settings.tokens.is_some() { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|error| cannot(&error))
 }
 
 /// Returns quinn's settings for the side that dials.
@@ -67,12 +50,15 @@ pub fn client_config(
     trust: &ServerTrust,
     congestion: Congestion,
 ) -> Result<quinn::ClientConfig, TlsError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
+    let tls = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|error| unusable("TLS 1.3 is not available", error))?;
     let tls = match trust {
         ServerTrust::Authority(roots) => tls.with_root_certificates(roots.clone()),
+        ServerTrust::Fingerprint(expected) => {
+            let pinned = Pinned { expected: *expected, provider: provider() };
+            tls.dangerous().with_custom_certificate_verifier(Arc::new(pinned))
+        }
     };
     let mut tls = match proof {
         ClientProof::Certificate(credentials) => tls
@@ -84,9 +70,15 @@ pub fn client_config(
     // 0-RTT data can be replayed, and registration must not be.
     tls.enable_early_data = false;
     let crypto = QuicClientConfig::try_from(tls).map_err(|error| unusable("TLS for QUIC", error))?;
-    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    let mut config = quinn::ClientConfig::new(Arc::new(Witness(Arc::new(crypto))));
     config.transport_config(transport::config(congestion));
     Ok(config)
+}
+
+/// Returns the key exchange of a connection, by its name in the registry of TLS.
+pub fn key_exchange(connection: &quinn::Connection) -> Option<String> {
+    let negotiated = connection.handshake_data()?.downcast::<Negotiated>().ok()?;
+    negotiated.group.as_str().map(str::to_owned).or_else(|| Some(format!("{:?}", negotiated.group)))
 }
 
 /// Returns the certificates that the peer presented, leaf first; none where it presented none.

@@ -422,10 +422,11 @@ impl Caller {
     async fn hold(&self, joined: Joined, server_id: &ClientId, pushed: &Arc<Pushed>, stopping: Stopping) {
         let link = joined.link.clone();
         let (session, identity) = (link.session(), link.peer().clone());
+        let key_exchange = link.key_exchange();
         let number = SessionId(self.links.fetch_add(1, Ordering::Relaxed));
         let member = Member { session: number, client_id: server_id.clone(), identity, link };
         let (membership, _) = self.servers.join(member);
-        tracing::info!(%session, id = %self.client_id, group = %self.group, "connected");
+        tracing::info!(%session, id = %self.client_id, group = %self.group, key_exchange, "connected");
         let terms = self.terms.load_full();
         let answering = Answering {
             group: self.group.clone(),

@@ -15,7 +15,7 @@ use adit_core::{
     dial::DialRules,
     failure::Failure,
     group::Member,
-    id::{Group, Identity, SessionId},
+    id::{Group, Identity, Proof, SessionId},
     limits::{Limits, Timeouts},
     route::{Conflict, RouteTable},
     wire::{codec::EncodeError, control::StreamOpen},
@@ -31,6 +31,7 @@ use super::{Running, StartError, own_addresses};
 use crate::{
     access::Recorder,
     admin::{self, Admin, Handles},
+    credentials::Fingerprint,
     egress::{
         guard::Guard,
         service::{Egress, Routes},
@@ -41,7 +42,8 @@ use crate::{
         service::{Ingress, Route, Rules},
     },
     link::{
-        Close,
+        Close, Link,
+        client_trust::ClientTrust,
         handshake::{self, Applicant, HandshakeError},
         listen::{listen, server_config},
     },
@@ -62,6 +64,7 @@ const AUDIT: &str = "adit::audit";
 pub struct Server {
     entries: Entries,
     admin: Option<Admin>,
+    fingerprint: Option<Fingerprint>,
     control: ServerControl,
 }
 
@@ -106,6 +109,7 @@ struct Lobby {
 struct HouseRules {
     groups: HashMap<Group, GroupSettings>,
     tokens: Tokens,
+    trust: ClientTrust,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -136,6 +140,7 @@ impl Server {
         };
         let watch = admin.as_ref().map(Admin::watch);
         let registry = Arc::new(Registry::default());
+        let trust = ClientTrust::new(&tunnel)?;
         let entries = Entries::bind(http.as_ref(), https.as_ref(), &mut handed).await?;
         handed.all_taken(&bound.listeners())?;
         let own = own_addresses(&entries, admin.as_ref());
@@ -147,6 +152,7 @@ impl Server {
             house_rules: ArcSwap::from_pointee(HouseRules {
                 groups: HashMap::new(),
                 tokens: Tokens::default(),
+                trust: trust.clone(),
                 limits,
                 timeouts,
             }),
@@ -156,7 +162,7 @@ impl Server {
             unread: Unread::new(&limits, &timeouts),
         };
         let tokens = tunnel.tokens.clone().unwrap_or_default();
-        lobby.replace(HouseRules { groups, tokens, limits, timeouts })?;
+        lobby.replace(HouseRules { groups, tokens, trust, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
         let rules = Rules { routes, limits, timeouts };
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
@@ -190,12 +196,17 @@ impl Server {
             handles: Arc::new(handles),
             bound,
         };
-        Ok(Self { entries, admin, control })
+        Ok(Self { entries, admin, fingerprint: tunnel.credentials.fingerprint(), control })
     }
 
     /// Returns what can be done to the server while it runs.
     pub fn control(&self) -> ServerControl {
         self.control.clone()
+    }
+
+    /// Returns the fingerprint of its key, by which clients may know it.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
     }
 
     /// Returns the UDP address, with the port that the system chose where it was 0.
@@ -231,7 +242,7 @@ impl Server {
     ///
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { entries, admin, control } = self;
+        let Self { entries, admin, fingerprint: _, control } = self;
         let ServerControl { endpoint, ingress, doors: _, lobby, handles, bound: _ } = control;
         let unread = lobby.unread.clone();
         let running = Running { endpoint, entries, ingress, admin, handles, unread };
@@ -259,12 +270,13 @@ impl ServerControl {
         let bound = Bound::of(&settings);
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
         let tls = server_config(&tunnel)?;
+        let trust = ClientTrust::new(&tunnel)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let dial = DialRules { own: self.lobby.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial), &timeouts)?;
         let routes = ingress_routes(&self.lobby.registry, ingress)?;
         let tokens = tunnel.tokens.unwrap_or_default();
-        self.lobby.replace(HouseRules { groups, tokens, limits, timeouts })?;
+        self.lobby.replace(HouseRules { groups, tokens, trust, limits, timeouts })?;
         self.ingress.replace(Rules { routes, limits, timeouts });
         self.doors.replace(terms);
         self.lobby.unread.replace(&limits, &timeouts);
@@ -354,14 +366,14 @@ impl Lobby {
         let rules = Arc::new(rules);
         self.house_rules.store(Arc::clone(&rules));
         for (group, member) in self.registry.members() {
-            if let Err(objection) = rules.admit(&member.identity, &group) {
+            if let Err(reason) = rules.may_stay(&member.link, &group) {
                 tracing::warn!(
                     target: AUDIT,
                     session = %member.session,
                     client = %member.identity,
                     proof = member.identity.proof.as_str(),
                     %group,
-                    reason = %objection,
+                    reason,
                     "link cut: the client may stay no longer"
                 );
                 member.link.close(Close::Denied);
@@ -425,11 +437,12 @@ impl Lobby {
             stale.close(Close::Replaced);
         }
         // The rules may have changed while the client was told that it is in.
-        if self.house_rules.load_full().admit(joined.link.peer(), &group).is_err() {
+        if self.house_rules.load_full().may_stay(&joined.link, &group).is_err() {
             joined.link.close(Close::Denied);
         }
         let peer = joined.link.remote_address();
-        tracing::info!(target: AUDIT, %session, %peer, proof, id = %client_id, ?stream_type, version, "client joined");
+        let key_exchange = joined.link.key_exchange();
+        tracing::info!(target: AUDIT, %session, %peer, proof, key_exchange, id = %client_id, ?stream_type, version, "client joined");
         let asked_of_us = self.registry.meters().meter(meter::Side::Answered, Some(&group));
         let wanted = self.wanted(&group).subscribe();
         let answering = Answering {
@@ -456,6 +469,15 @@ impl HouseRules {
     fn admit(&self, identity: &Identity, group: &Group) -> Result<(), Objection> {
         let clients = self.groups.get(group).map(|settings| settings.clients.as_slice());
         admission::admit(identity, group, clients, &self.tokens)
+    }
+
+    /// Decides about a client that is in: whether it could still join, but for the time that has passed.
+    fn may_stay(&self, link: &Link, group: &Group) -> Result<(), String> {
+        self.admit(link.peer(), group).map_err(|objection| objection.to_string())?;
+        match link.peer().proof {
+            Proof::Certificate => self.trust.still_trusts(&link.peer_chain(), link.since()),
+            Proof::Token(_) => Ok(()),
+        }
     }
 }
 

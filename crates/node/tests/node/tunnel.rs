@@ -177,6 +177,7 @@ impl Authority {
                 listen: ANY,
                 credentials: self.credentials("localhost"),
                 client_roots: Some(self.roots()),
+                client_crls: Vec::new(),
                 tokens: None,
                 congestion: Congestion::default(),
             },
