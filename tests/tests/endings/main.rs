@@ -7,4 +7,5 @@ mod keep_alive;
 mod process;
 mod replaced;
 mod resources;
+mod signals;
 mod single;

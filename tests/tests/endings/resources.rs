@@ -44,6 +44,11 @@ impl Tunnel {
         [&self.server, &self.client]
     }
 
+    /// Waits until the server has given up, and returns what it has said.
+    pub(crate) async fn server_failed(self) -> String {
+        self.server.failed().await
+    }
+
     pub(crate) async fn stop(self) {
         self.server.stop().await;
         self.client.stop().await;
