@@ -25,6 +25,7 @@ both_directions!(
     a_visitor_that_reads_nothing_loses_its_connection,
     a_visitor_has_as_many_connections_as_it_may,
     a_trusted_proxy_has_as_many_connections_as_it_likes,
+    visitors_that_come_all_at_once_wait_for_their_turn,
     an_http_2_connection_without_requests_is_closed,
     an_http_2_connection_with_a_request_is_not_idle,
     an_http_2_connection_that_carries_a_websocket_is_not_idle,
@@ -92,6 +93,21 @@ async fn a_trusted_proxy_has_as_many_connections_as_it_likes(direction: Directio
     let tunnel = setup.start(direction).await;
     let (mut first, mut second) = (Raw::connect(tunnel.entry()).await, Raw::connect(tunnel.entry()).await);
     assert!(is_served(&mut first).await && is_served(&mut second).await);
+}
+
+async fn visitors_that_come_all_at_once_wait_for_their_turn(direction: Direction) {
+    let upstream = Upstream::answering(async |_| response(200, &[], empty()));
+    let setup = Tunnel::to(upstream.http()).limits(Limits { connections_max: 1, ..Limits::default() });
+    let tunnel = setup.start(direction).await;
+    let mut first = Raw::connect(tunnel.entry()).await;
+    assert!(is_served(&mut first).await);
+    // Nobody accepts them now.
+    let mut waiting = Vec::new();
+    for _ in 0..500 {
+        waiting.push(Raw::connect(tunnel.entry()).await);
+    }
+    drop(first);
+    assert!(is_served(&mut waiting[0]).await);
 }
 
 async fn an_http_2_connection_without_requests_is_closed(direction: Direction) {

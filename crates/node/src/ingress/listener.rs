@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::Semaphore,
     task::JoinSet,
     time::sleep,
@@ -21,6 +21,10 @@ use super::{
 /// How long to wait after the system refused to accept: it has no descriptors or no memory, and spinning
 /// would not give it any.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How many connections may wait to be accepted; the system may allow fewer. One that finds no room is not refused but
+/// dropped: its visitor tries again after a second at the earliest, and after half a minute at the latest.
+const LISTEN_QUEUE: u32 = 4096;
 
 /// A bound entry.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ impl Listener {
         let bound = async {
             let tcp = match taken {
                 Some(tcp) => TcpListener::from_std(tcp)?,
-                None => TcpListener::bind(address).await?,
+                None => listen(address)?,
             };
             let address = tcp.local_addr()?;
             Ok(Self { tcp, address, is_shared })
@@ -111,6 +115,14 @@ impl Listener {
         }
         while connections.join_next().await.is_some() {}
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of the process before may still be going away.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
 }
 
 async fn accept(
