@@ -52,6 +52,12 @@ roam *args:
     cargo build --release --package adit
     python3 tests/roam/run.py target/release/adit {{args}}
 
+# The same, with what leaves processes alive, and whether they grow
+[positional-arguments]
+soak *args:
+    @cargo build --quiet --package adit --package adit-chaos
+    @target/debug/adit-chaos soak --adit target/debug/adit --minutes 10 "$@"
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{
     backend::Mood,
-    fault::{Fault, Touch, Track},
+    fault::{Fault, Track},
     plan::Planned,
     promise::Promise,
     relay::Condition,
@@ -94,8 +94,7 @@ impl Director {
         let begin = Instant::now();
         let lifted = self.inject(fault).await?;
         self.note(|events| events.windows.push(Window { fault, begin, lifted }));
-        let recovery = [Touch::Spare, Touch::Sole].map(|touch| Promise::under(&fault, touch).recovery);
-        sleep_until(lifted + recovery[0].max(recovery[1])).await;
+        sleep_until(lifted + Promise::settles_within(&fault)).await;
         Ok(())
     }
 

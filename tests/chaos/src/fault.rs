@@ -49,6 +49,12 @@ pub(crate) enum Touch {
     Spare,
     /// There is no other way.
     Sole,
+    /// Its own entry goes with it.
+    Entry,
+}
+
+impl Touch {
+    pub(crate) const ALL: [Self; 3] = [Self::Spare, Self::Sole, Self::Entry];
 }
 
 /// What faults may not share at the same time, so that it stays clear who is touched by which.
@@ -62,7 +68,10 @@ impl Fault {
     /// Returns which lanes are touched, and how. All others must notice nothing.
     pub(crate) fn touches(&self, lane: Lane) -> Option<Touch> {
         match *self {
-            Self::Kill { node, .. } | Self::Freeze { node, .. } | Self::Stop { node } => touches(node, lane),
+            Self::Kill { node, .. } | Self::Freeze { node, .. } | Self::Stop { node } => {
+                let touch = touches(node, lane)?;
+                Some(if lane.entry() == node { Touch::Entry } else { touch })
+            }
             Self::Path { client, .. } | Self::Rebind { client, .. } => touches(client, lane),
             Self::Upstream { upstream, .. } => (lane.upstream() == upstream).then_some(Touch::Sole),
             Self::Reload { node } | Self::BadReload { node } => touches(node, lane),

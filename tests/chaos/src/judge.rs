@@ -21,8 +21,8 @@ pub(crate) struct Verdict {
     /// By the name of the fault, and how it touches.
     pub(crate) touched: BTreeMap<(String, Touch), Row>,
     pub(crate) untouched: Row,
-    /// Broken promises, for people.
-    pub(crate) breaches: Vec<String>,
+    /// Broken promises, for people: what it is about, and each case.
+    pub(crate) breaches: BTreeMap<String, Vec<String>>,
 }
 
 /// What came of some of them.
@@ -54,15 +54,18 @@ pub(crate) struct Court<'a> {
 
 impl Court<'_> {
     pub(crate) fn judge(&self) -> Verdict {
-        let mut verdict = Verdict { breaches: self.events.breaches.clone(), ..Verdict::default() };
+        let mut verdict = Verdict::default();
         for window in &self.events.windows {
-            for touch in [Touch::Spare, Touch::Sole] {
+            for touch in Touch::ALL {
                 let outages = Lane::ALL.into_iter().filter(|lane| window.fault.touches(*lane) == Some(touch));
                 let Some(outage) = outages.map(|lane| self.outage(window, lane, touch)).max() else { continue };
                 let row = verdict.touched.entry((window.fault.name(), touch)).or_default();
                 row.times += 1;
                 row.outage = row.outage.max(outage);
             }
+        }
+        for breach in &self.events.breaches {
+            verdict.complain("A process".to_owned(), breach.clone());
         }
         for outcome in self.outcomes {
             self.judge_one(outcome, &mut verdict);
@@ -93,11 +96,12 @@ impl Court<'_> {
         };
         row.count(outcome, seen, twice, breach);
         if let Some(breach) = breach {
-            let under = by.map_or("nothing".to_owned(), |(window, _)| self.describe(window));
-            verdict.breaches.push(self.complain(outcome, seen, breach, &under));
+            let under = by.map_or("no fault".to_owned(), |(window, touch)| self.describe(window, touch));
+            let about = format!("{breach:?}, {}, under {under}", outcome.lane.name());
+            verdict.complain(about, self.describe_one(outcome, seen));
         }
         if let Some(stale) = self.stale(outcome, lag) {
-            verdict.breaches.push(stale);
+            verdict.complain("An old configuration".to_owned(), stale);
         }
     }
 
@@ -143,19 +147,22 @@ impl Court<'_> {
         })
     }
 
-    fn describe(&self, window: &Window) -> String {
-        format!("{:?} at {:.1?}–{:.1?}", window.fault, window.begin - self.start, window.lifted - self.start)
+    fn describe(&self, window: &Window, touch: Touch) -> String {
+        let Window { fault, begin, lifted } = window;
+        format!("{fault:?} ({touch:?}) at {:.1?} to {:.1?}", *begin - self.start, *lifted - self.start)
     }
 
-    fn complain(&self, outcome: &Outcome, seen: Seen, breach: Breach, under: &str) -> String {
-        let Outcome { question, lane, at, head, end, result, .. } = outcome;
-        format!(
-            "{breach:?}: at {:.2?} {} {question}: {result:?} after {:.2?} (head {:.2?}), backend {seen:?}, under {under}",
-            *at - self.start,
-            lane.name(),
-            *end - *at,
-            head.map(|head| head - *at),
-        )
+    fn describe_one(&self, outcome: &Outcome, seen: Seen) -> String {
+        let Outcome { question, at, head, end, result, .. } = outcome;
+        let (at, after, head) = (*at - self.start, *end - *at, head.map(|head| head - *at));
+        format!("at {at:.2?} {question}: {result:?} after {after:.2?}, head {head:.2?}, {seen:?}")
+    }
+}
+
+impl Verdict {
+    /// Notes a broken promise.
+    pub(crate) fn complain(&mut self, about: String, case: String) {
+        self.breaches.entry(about).or_default().push(case);
     }
 }
 

@@ -26,6 +26,8 @@
 //! 14. [`director`] makes faults happen
 //! 15. [`lag`] how late the machine is
 //! 16. [`judge`] and [`report`] what came of it all
+//! 17. [`growth`], [`sample`] and [`soak`] whether processes grow
+//! 18. [`run`] one run
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it prints its table")]
 
@@ -48,11 +50,16 @@ mod director;
 mod lag;
 mod judge;
 mod report;
+mod growth;
+mod sample;
+mod soak;
 mod run;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::plan::Purpose;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -68,6 +75,10 @@ struct Args {
 enum Command {
     /// Everything that can go wrong, one after the other
     Chaos(run::Args),
+    /// A few short faults; half a minute is enough
+    Short(run::Args),
+    /// Faults that leave processes alive, and whether these grow
+    Soak(run::Args),
     /// What `adit` does, so that there are real processes without another binary
     #[command(hide = true)]
     Adit {
@@ -78,7 +89,9 @@ enum Command {
 
 fn main() -> ExitCode {
     match Args::parse().command {
-        Command::Chaos(args) => run::run(&args),
+        Command::Chaos(args) => run::run(&args, Purpose::Chaos),
+        Command::Short(args) => run::run(&args, Purpose::Short),
+        Command::Soak(args) => run::run(&args, Purpose::Soak),
         Command::Adit { args } => {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
             adit::args::run(adit::args::Args::parse_from(std::iter::once(OsString::from("adit")).chain(args)))

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     backend::Mood,
-    fault::{Fault, Touch, Track, Weather},
+    fault::{Fault, Track, Weather},
     promise::Promise,
     scene::{Node, Upstream},
 };
@@ -24,6 +24,8 @@ pub(crate) struct Planned {
 pub(crate) enum Purpose {
     /// Everything that can go wrong.
     Chaos,
+    /// Only what leaves the processes alive whose growth is watched.
+    Soak,
     /// A few short faults.
     Short,
 }
@@ -40,8 +42,7 @@ pub(crate) fn draw(seed: u64, length: Duration, purpose: Purpose) -> Vec<Planned
         for fault in deck {
             let begins = fault.tracks().iter().map(|track| free[track]).max().unwrap_or_default();
             let at = begins + Duration::from_millis(random.u64(0..1000));
-            let recovery = [Touch::Spare, Touch::Sole].map(|touch| Promise::under(&fault, touch).recovery);
-            let over = at + fault.length() + recovery[0].max(recovery[1]);
+            let over = at + fault.length() + Promise::settles_within(&fault);
             if over > length {
                 continue;
             }
@@ -63,6 +64,7 @@ fn deck(purpose: Purpose, random: &mut fastrand::Rng) -> Vec<Fault> {
             deck.extend(server_faults());
             deck
         }
+        Purpose::Soak => client_faults(random).into_iter().filter(keeps_watched_alive).collect(),
         Purpose::Short => vec![
             Fault::Kill { node: Node::Web2, down: secs(1) },
             Fault::Path { client: Node::Solo, weather: Weather::Hole, length: secs(1) },
@@ -70,6 +72,14 @@ fn deck(purpose: Purpose, random: &mut fastrand::Rng) -> Vec<Fault> {
             Fault::Upstream { upstream: Upstream::Solo, mood: Mood::Breaking, length: secs(2) },
             Fault::Stop { node: Node::Web2 },
         ],
+    }
+}
+
+fn keeps_watched_alive(fault: &Fault) -> bool {
+    match fault {
+        Fault::Kill { node, .. } | Fault::Stop { node } => *node == Node::Web2,
+        Fault::Freeze { .. } | Fault::Path { .. } | Fault::Rebind { .. } => true,
+        Fault::Upstream { .. } | Fault::Reload { .. } | Fault::BadReload { .. } => true,
     }
 }
 

@@ -6,7 +6,6 @@ use crate::{
     backend::Mood,
     fault::{Fault, Touch, Weather},
     outcome::{Gravity, Outcome},
-    scene::Node,
 };
 
 /// What may happen to a request, from the beginning of a fault to [`Promise::recovery`] after its end.
@@ -47,11 +46,13 @@ impl Promise {
     /// Returns what a fault leaves of the promises.
     pub(crate) fn under(fault: &Fault, touch: Touch) -> Self {
         match *fault {
-            Fault::Kill { node, .. } => Self::dead(touch, if node == Node::Server { secs(5) } else { secs(4) }),
-            Fault::Freeze { length, .. } => Self::silent(touch, length, secs(4)),
+            Fault::Kill { .. } => Self::dead(touch, secs(5)),
+            Fault::Freeze { length, .. } => Self::silent(touch, length, secs(5)),
             Fault::Stop { .. } => match touch {
                 Touch::Spare => Self { recovery: secs(4), ..UNTOUCHED },
-                Touch::Sole => Self { fails: Fails::New, head: secs(8), end: secs(8), recovery: secs(4) },
+                Touch::Sole | Touch::Entry => {
+                    Self { fails: Fails::New, head: secs(8), end: secs(8), recovery: secs(5) }
+                }
             },
             Fault::Path { weather, length, .. } => match weather {
                 // A dial that began in the dark ends after up to 20 s; the next one begins up to 10 s later.
@@ -74,24 +75,32 @@ impl Promise {
         }
     }
 
+    /// Returns how long after the end of a fault everything is as before, for everybody.
+    pub(crate) fn settles_within(fault: &Fault) -> Duration {
+        Touch::ALL.map(|touch| Self::under(fault, touch).recovery).into_iter().max().unwrap_or_default()
+    }
+
     /// Nobody is there any more.
     fn dead(touch: Touch, recovery: Duration) -> Self {
         match touch {
             Touch::Spare => Self { fails: Fails::Once, head: secs(3), end: DEAD, recovery },
-            Touch::Sole => Self { fails: Fails::Any, head: DEAD, end: DEAD, recovery },
+            Touch::Sole | Touch::Entry => Self { fails: Fails::Any, head: DEAD, end: DEAD, recovery },
         }
     }
 
     /// Nothing is heard for a while.
     fn silent(touch: Touch, length: Duration, reconnects_within: Duration) -> Self {
         if length > SURVIVED {
-            return Self::dead(touch, reconnects_within);
+            let dead = Self::dead(touch, reconnects_within);
+            // Who is frozen itself tells nobody before it goes on.
+            let told = length + secs(5);
+            return if touch == Touch::Entry { Self { head: told, end: told, ..dead } } else { dead };
         }
         // What was lost in the dark is sent again after up to as long once more.
         let wait = 2 * length + secs(3);
         match touch {
             Touch::Spare => Self { fails: Fails::None, head: secs(3), end: wait, recovery: secs(3) },
-            Touch::Sole => Self { fails: Fails::None, head: wait, end: wait, recovery: secs(3) },
+            Touch::Sole | Touch::Entry => Self { fails: Fails::None, head: wait, end: wait, recovery: secs(3) },
         }
     }
 
@@ -147,7 +156,10 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{outcome::Trouble, scene::Lane};
+    use crate::{
+        outcome::Trouble,
+        scene::{Lane, Node},
+    };
 
     fn outcome(path: &str, head: Option<u64>, end: u64, result: Result<(), Trouble>) -> Outcome {
         let at = Instant::now();

@@ -7,8 +7,8 @@ use crate::{
     judge::{Row, Verdict, by_frequency},
 };
 
-/// How many broken promises are shown.
-const BREACHES_MAX: usize = 40;
+/// How many cases of each broken promise are shown.
+const CASES_MAX: usize = 5;
 
 /// Returns the table, in Markdown.
 pub(crate) fn table(verdict: &Verdict) -> String {
@@ -20,6 +20,7 @@ pub(crate) fn table(verdict: &Verdict) -> String {
         let who = match touch {
             Touch::Spare => "another client takes over",
             Touch::Sole => "no other way",
+            Touch::Entry => "its own entry",
         };
         line(&mut text, &format!("{name}; {who}"), &format!("{}", row.times), &format!("{:.1?}", row.outage), row);
     }
@@ -43,14 +44,14 @@ fn line(text: &mut String, name: &str, times: &str, outage: &str, row: &Row) {
     );
 }
 
-/// Returns the broken promises, the first of them.
+/// Returns the broken promises, with the first cases of each.
 pub(crate) fn breaches(verdict: &Verdict) -> String {
     let mut text = String::new();
-    for breach in verdict.breaches.iter().take(BREACHES_MAX) {
-        let _ = writeln!(text, "{breach}");
-    }
-    if verdict.breaches.len() > BREACHES_MAX {
-        let _ = writeln!(text, "and {} more", verdict.breaches.len() - BREACHES_MAX);
+    for (about, cases) in &verdict.breaches {
+        let _ = writeln!(text, "{about}: {}", cases.len());
+        for case in cases.iter().take(CASES_MAX) {
+            let _ = writeln!(text, "    {case}");
+        }
     }
     text
 }

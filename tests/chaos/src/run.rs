@@ -16,6 +16,7 @@ use crate::{
     process::Program,
     report,
     scene::Node,
+    soak::Soak,
     stage::Stage,
 };
 
@@ -32,7 +33,7 @@ pub(crate) struct Args {
     seed: Option<u64>,
     /// How long faults happen
     #[arg(long, default_value_t = 5.0)]
-    minutes: f64,
+    pub(crate) minutes: f64,
     /// How many requests come each second
     #[arg(long, default_value_t = 120.0)]
     rate: f64,
@@ -42,18 +43,15 @@ pub(crate) struct Args {
     /// Where configurations and logs go; a folder that is removed in the end where left out
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// A few short faults in half a minute
-    #[arg(long)]
-    short: bool,
     /// Print which faults come when, and end
     #[arg(long)]
     plan: bool,
 }
 
-/// Runs to the end.
-pub(crate) fn run(args: &Args) -> ExitCode {
+/// Runs to the end, and returns whether every promise was kept.
+pub(crate) fn run(args: &Args, purpose: Purpose) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(chaos(args)));
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(happen(args, purpose)));
     match done {
         Ok(verdict) if verdict.breaches.is_empty() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -64,10 +62,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn chaos(args: &Args) -> anyhow::Result<Verdict> {
+async fn happen(args: &Args, purpose: Purpose) -> anyhow::Result<Verdict> {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(0..100_000));
-    let purpose = if args.short { Purpose::Short } else { Purpose::Chaos };
-    let length = if args.short { Duration::from_secs(30) } else { Duration::from_secs_f64(args.minutes * 60.0) };
+    let length = Duration::from_secs_f64(args.minutes * 60.0);
     let faults = plan::draw(seed, length, purpose);
     println!("seed {seed}: {} faults in {length:?}", faults.len());
     if args.plan {
@@ -81,6 +78,7 @@ async fn chaos(args: &Args) -> anyhow::Result<Verdict> {
     std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     let stage = Arc::new(Stage::start(dir, &program(args)?, seed).await?);
 
+    let soak = if purpose == Purpose::Soak { Some(Soak::begin(&stage).await?) } else { None };
     let (lag, stop, start) = (Lag::watch(), CancellationToken::new(), Instant::now());
     let load = Load { per_second: args.rate, seed };
     let director = Arc::new(Director::new(Arc::clone(&stage)));
@@ -100,7 +98,12 @@ async fn chaos(args: &Args) -> anyhow::Result<Verdict> {
     let (outcomes, events) = (outcomes?, events?);
     let court = Court { outcomes: &outcomes, events: &events, ledger: &stage.ledger, lag: &lag, start };
     let mut verdict = court.judge();
-    verdict.breaches.extend(left_behind(&stage).await);
+    for wrong in left_behind(&stage).await {
+        verdict.complain("In the end".to_owned(), wrong);
+    }
+    if let Some(soak) = soak {
+        println!("{}", soak.judge(start + length, &mut verdict).await);
+    }
     println!("{}", report::table(&verdict));
     println!("{} requests; the machine stood still for {:.1?}", outcomes.len(), lag.between(start, Instant::now()));
     if !verdict.breaches.is_empty() {

@@ -41,6 +41,7 @@ impl Collector for Snapshot {
         let groups = self.registry.groups();
         links(&mut encoder, &groups)?;
         retries(&mut encoder, &groups)?;
+        tasks(&mut encoder)?;
         process(&mut encoder)
     }
 }
@@ -137,6 +138,14 @@ fn traffic(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> f
         }
     }
     Ok(())
+}
+
+/// Tasks that do not end show here first.
+fn tasks(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Ok(()) };
+    let alive = u64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(u64::MAX);
+    let help = "Tasks that have not ended";
+    ConstGauge::new(alive).encode(encoder.encode_descriptor("adit_tasks", help, None, MetricType::Gauge)?)
 }
 
 /// What Linux says of this process; elsewhere there is nothing to say.
