@@ -109,11 +109,11 @@ pub struct ConfigAck {
     pub outcome: ConfigOutcome,
 }
 
-/// When something was last heard, in terms of what quinn counts.
+/// When something was last acknowledged, in terms of what quinn counts.
 #[derive(Debug, Default)]
 struct Pulse {
-    datagrams_received: AtomicU64,
-    bytes_sent: AtomicU64,
+    rtt_ns: AtomicU64,
+    questions: AtomicU64,
     /// Milliseconds after `Link::new`, since when something has been sent and nothing has come back.
     waiting_since_ms: AtomicU64,
 }
@@ -302,15 +302,21 @@ impl Link {
 
     /// Looks whether the peer still answers; to be called a few times a second.
     ///
-    /// A link is suspect when something was sent and nothing came back for `max(1 s, 5 × srtt)`. Keep-alives
-    /// make sure that something is sent.
+    /// A link is suspect when something was sent and nothing of it acknowledged for `max(1 s, 5 × srtt)`. Keep-alives
+    /// make sure that something is sent. What else the peer sends proves nothing: it does so too where nothing reaches
+    /// it any more.
     pub fn feel_pulse(&self, since_start: Duration) {
         self.notice_move();
         let stats = self.0.quic.stats();
         let pulse = &self.0.pulse;
         let now_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
-        let heard = pulse.datagrams_received.swap(stats.udp_rx.datagrams, Ordering::Relaxed) != stats.udp_rx.datagrams;
-        let sent = pulse.bytes_sent.swap(stats.udp_tx.bytes, Ordering::Relaxed) != stats.udp_tx.bytes;
+        // quinn counts acknowledgements also where they say nothing new; the round-trip time changes only with those
+        // that do, by nanoseconds at least.
+        let rtt_ns = u64::try_from(stats.path.rtt.as_nanos()).unwrap_or(u64::MAX);
+        let heard = pulse.rtt_ns.swap(rtt_ns, Ordering::Relaxed) != rtt_ns;
+        // What a link sends again until it is acknowledged.
+        let questions = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.datagram;
+        let sent = pulse.questions.swap(questions, Ordering::Relaxed) != questions;
         if heard {
             pulse.waiting_since_ms.store(0, Ordering::Relaxed);
             if self.0.suspect.swap(false, Ordering::Relaxed) {
