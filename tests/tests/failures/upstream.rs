@@ -25,6 +25,7 @@ both_directions! {
     an_upstream_without_tls_where_there_should_be_is_not_spoken_to,
     an_upstream_that_is_silent_runs_into_the_timeout,
     one_failure_leaves_the_next_request_alone,
+    a_connection_that_nobody_uses_is_closed,
 }
 
 /// Asks an upstream in each version of HTTP, with and without a body, and checks how it fails.
@@ -120,4 +121,13 @@ async fn one_failure_leaves_the_next_request_alone(direction: Direction) {
         assert_eq!(visitor.get("/broken").await.failure(), (502, "upstream-protocol"));
         assert_eq!(visitor.get("/sound").await.failure(), (200, ""));
     }
+}
+
+async fn a_connection_that_nobody_uses_is_closed(direction: Direction) {
+    let upstream = Upstream::echo();
+    let setup = Tunnel::to(upstream.http()).timeouts(|timeouts| timeouts.upstream_idle = Duration::from_millis(100));
+    let tunnel = setup.start(direction).await;
+    assert_eq!(tunnel.http1().await.get("/").await.failure(), (200, ""));
+    assert_eq!(upstream.saw().connections(), 1);
+    eventually("the connection to be closed", || upstream.saw().open() == 0).await;
 }

@@ -36,9 +36,7 @@ impl Pool {
         if let Some(shared) = &self.shared {
             return Some(Sender::Http2(shared.clone()));
         }
-        while self.idle.front().is_some_and(|idle| idle.since.elapsed() > self.idle_timeout) {
-            self.idle.pop_front();
-        }
+        self.close_idle();
         for index in (0..self.idle.len()).rev() {
             let sender = &self.idle.get(index)?.sender;
             // One that is neither closed nor ready is still busy with the request body of its last exchange.
@@ -49,6 +47,13 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Closes those that nobody has used for the idle timeout.
+    pub fn close_idle(&mut self) {
+        while self.idle.front().is_some_and(|idle| idle.since.elapsed() > self.idle_timeout) {
+            self.idle.pop_front();
+        }
     }
 
     /// Shows it a new connection: an HTTP/2 one is shared from now on.

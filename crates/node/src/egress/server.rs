@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::{
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -27,6 +27,9 @@ use super::{
     standing::Standing,
 };
 use crate::settings::ServerUrl;
+
+/// How often to look for connections without use at most.
+const SWEEP_MIN: Duration = Duration::from_millis(50);
 
 /// One backend server with its connections and its standing.
 #[derive(Debug)]
@@ -228,6 +231,16 @@ impl Server {
         }
     }
 
+    /// Closes the connections that nobody has used for `idle_timeout`, soon after; runs for ever. Asked for one it would
+    /// do so as well, but nobody may ask any more.
+    pub async fn close_idle(self: Arc<Self>, idle_timeout: Duration) {
+        loop {
+            sleep(idle_timeout.max(SWEEP_MIN)).await;
+            self.lock_pool().close_idle();
+            drop(self.forget_ended());
+        }
+    }
+
     /// Takes in how an active check went.
     pub fn checked<E: std::fmt::Display>(&self, result: Result<(), E>) {
         let change = self.standing.checked(result.is_ok(), self.started.elapsed());
@@ -257,10 +270,15 @@ impl Server {
         // Boxed: with TLS in it, it would make the future of every exchange many times as large.
         let connected = timeout(self.connect_timeout, Box::pin(connect)).await;
         let (sender, driver) = connected.map_err(|_| ConnectError::Late(self.connect_timeout))??;
+        self.forget_ended().spawn(driver);
+        Ok(sender)
+    }
+
+    /// Returns what drives the connections that have not ended.
+    fn forget_ended(&self) -> MutexGuard<'_, JoinSet<()>> {
         let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
         while drivers.try_join_next().is_some() {}
-        drivers.spawn(driver);
-        Ok(sender)
+        drivers
     }
 
     /// Returns whether a connection can be switched: one over HTTP/2 only where the server has said so.
@@ -286,7 +304,7 @@ impl Server {
         }
     }
 
-    fn lock_pool(&self) -> std::sync::MutexGuard<'_, Pool> {
+    fn lock_pool(&self) -> MutexGuard<'_, Pool> {
         // What a panic left behind is still a list of connections.
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }

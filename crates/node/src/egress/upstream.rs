@@ -27,7 +27,7 @@ use super::{
 };
 use crate::settings::{ServerUrl, UpstreamSettings};
 
-/// A named set of backend servers. Dropped, it stops checking them.
+/// A named set of backend servers. Dropped, it stops looking after them.
 #[derive(Debug)]
 pub struct Upstream {
     name: Arc<str>,
@@ -36,7 +36,8 @@ pub struct Upstream {
     turn: AtomicU64,
     started: Instant,
     servers: Box<[Arc<Server>]>,
-    _checks: JoinSet<()>,
+    /// Checks, and who closes what is not used.
+    _tasks: JoinSet<()>,
 }
 
 /// Why an upstream cannot be used.
@@ -108,15 +109,21 @@ impl Upstream {
             let pool = Pool::new(timeouts.upstream_idle, settings.idle_connections_max);
             servers.push(Arc::new(Server::new(Arc::clone(&shared_name), connector, pool, timeouts, started)));
         }
-        let mut checks = JoinSet::new();
+        let mut tasks = JoinSet::new();
+        // Without a runtime there are no connections either.
+        if let Ok(runtime) = Handle::try_current() {
+            for server in &servers {
+                tasks.spawn_on(Arc::clone(server).close_idle(timeouts.upstream_idle), &runtime);
+            }
+        }
         if let Some(check) = settings.check {
             let runtime = Handle::try_current().map_err(|_| UpstreamError::NoRuntime(name))?;
             for server in &servers {
-                checks.spawn_on(check::watch(Arc::clone(server), check.clone()), &runtime);
+                tasks.spawn_on(check::watch(Arc::clone(server), check.clone()), &runtime);
             }
         }
         let (policy, turn) = (settings.policy, AtomicU64::new(0));
-        Ok(Self { name: shared_name, policy, turn, started, servers: servers.into(), _checks: checks })
+        Ok(Self { name: shared_name, policy, turn, started, servers: servers.into(), _tasks: tasks })
     }
 
     /// Returns the name.
