@@ -21,10 +21,10 @@
 //! 9. [`plan`] which faults come when
 //! 10. [`visitor`] one request, checked
 //! 11. [`admin`] what a node says of itself
-//! 12. [`process`], [`config`] and [`stage`] everything that runs
-//! 13. [`load`] many requests, open loop
-//! 14. [`director`] makes faults happen
-//! 15. [`lag`] how late the machine is
+//! 12. [`lag`] how late the machine is
+//! 13. [`process`], [`config`] and [`stage`] everything that runs
+//! 14. [`load`] many requests, open loop
+//! 15. [`director`] makes faults happen
 //! 16. [`judge`] and [`report`] what came of it all
 //! 17. [`growth`], [`sample`] and [`soak`] whether processes grow
 //! 18. [`run`] one run
@@ -42,12 +42,12 @@ mod promise;
 mod plan;
 mod visitor;
 mod admin;
+mod lag;
 mod process;
 mod config;
 mod stage;
 mod load;
 mod director;
-mod lag;
 mod judge;
 mod report;
 mod growth;

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::{ExitStatus, Stdio},
+    sync::PoisonError,
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::scene::Node;
+use crate::{lag::Pids, scene::Node};
 
 /// How long a process may take to end after SIGTERM: the grace of 30 s, and then some.
 const END_WITHIN: Duration = Duration::from_secs(40);
@@ -43,12 +44,14 @@ pub(crate) struct Process {
     config: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    /// Who else wants to know what runs.
+    pids: Pids,
 }
 
 impl Process {
     /// Takes where its configuration is and its log goes.
-    pub(crate) fn new(node: Node, program: Program, config: PathBuf, log: PathBuf) -> Self {
-        Self { node, program, config, log, child: None }
+    pub(crate) fn new(node: Node, program: Program, config: PathBuf, log: PathBuf, pids: Pids) -> Self {
+        Self { node, program, config, log, child: None, pids }
     }
 
     /// Starts it. What ran before is killed.
@@ -58,7 +61,10 @@ impl Process {
         let mut command = self.program.command();
         command.arg(role).arg("-c").arg(&self.config).stdout(log.try_clone()?).stderr(log);
         command.env("RUST_LOG", "info,access=off");
-        self.child = Some(command.spawn().with_context(|| format!("starting {}", self.program.path.display()))?);
+        let child = command.spawn().with_context(|| format!("starting {}", self.program.path.display()))?;
+        let mut pids = self.pids.lock().unwrap_or_else(PoisonError::into_inner);
+        pids.extend(child.id().map(|pid| (self.node, pid)));
+        self.child = Some(child);
         Ok(())
     }
 

@@ -79,7 +79,7 @@ async fn happen(args: &Args, purpose: Purpose) -> anyhow::Result<Verdict> {
     let stage = Arc::new(Stage::start(dir, &program(args)?, seed).await?);
 
     let soak = if purpose == Purpose::Soak { Some(Soak::begin(&stage).await?) } else { None };
-    let (lag, stop, start) = (Lag::watch(), CancellationToken::new(), Instant::now());
+    let (lag, stop, start) = (Lag::watch(Arc::clone(&stage.pids)), CancellationToken::new(), Instant::now());
     let load = Load { per_second: args.rate, seed };
     let director = Arc::new(Director::new(Arc::clone(&stage)));
     let happen = async {
@@ -105,7 +105,11 @@ async fn happen(args: &Args, purpose: Purpose) -> anyhow::Result<Verdict> {
         println!("{}", soak.judge(start + length, &mut verdict).await);
     }
     println!("{}", report::table(&verdict));
-    println!("{} requests; the machine stood still for {:.1?}", outcomes.len(), lag.between(start, Instant::now()));
+    println!(
+        "{} requests; processes waited {:.1?} for a processor",
+        outcomes.len(),
+        lag.between(start, Instant::now())
+    );
     if !verdict.breaches.is_empty() {
         println!("\nbroken promises, with --seed {seed}:\n{}", report::breaches(&verdict));
     }

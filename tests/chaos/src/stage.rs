@@ -18,6 +18,7 @@ use crate::{
     admin,
     backend::{Backend, Ledger},
     config::{Addresses, Places},
+    lag::Pids,
     process::{Process, Program},
     relay::Relay,
     scene::{Node, Upstream},
@@ -38,6 +39,8 @@ pub(crate) struct Stage {
     relays: HashMap<Node, Relay>,
     backends: HashMap<Upstream, Backend>,
     pub(crate) ledger: Arc<Ledger>,
+    /// The processes that run.
+    pub(crate) pids: Pids,
 }
 
 impl Stage {
@@ -53,14 +56,22 @@ impl Stage {
             let backend = Backend::start(upstream.name(), address(host), Arc::clone(&ledger)).await?;
             backends.insert(upstream, backend);
         }
-        let mut stage = Self { certs, nodes, processes: HashMap::new(), relays: HashMap::new(), backends, ledger };
+        let mut stage = Self {
+            certs,
+            nodes,
+            processes: HashMap::new(),
+            relays: HashMap::new(),
+            backends,
+            ledger,
+            pids: Pids::default(),
+        };
         for (host, node) in (21..).zip(Node::CLIENTS) {
             let relay = Relay::start(address(host), stage.nodes[&Node::Server].tunnel, seed ^ u64::from(host)).await?;
             stage.relays.insert(node, relay);
         }
         for node in Node::ALL {
             let file = |ending| dir.join(format!("{}.{ending}", node.name()));
-            let mut process = Process::new(node, program.clone(), file("toml"), file("log"));
+            let mut process = Process::new(node, program.clone(), file("toml"), file("log"), Arc::clone(&stage.pids));
             process.configure(&stage.config(node, 0)?)?;
             process.start()?;
             stage.processes.insert(node, Mutex::new(process));
