@@ -47,16 +47,16 @@ chaos *args:
     @cargo build --quiet --package adit --package adit-chaos
     @target/debug/adit-chaos chaos --adit target/debug/adit "$@"
 
-# A download of 1 GiB while the client's address changes five times, in network namespaces; Linux, as root
-roam *args:
-    cargo build --release --package adit
-    python3 tests/roam/run.py target/release/adit {{args}}
-
 # The same, with what leaves processes alive, and whether they grow
 [positional-arguments]
 soak *args:
     @cargo build --quiet --package adit --package adit-chaos
     @target/debug/adit-chaos soak --adit target/debug/adit --minutes 10 "$@"
+
+# A download of 1 GiB while the client's address changes five times, in network namespaces; Linux, as root
+roam *args:
+    cargo build --release --package adit
+    python3 tests/roam/run.py target/release/adit {{args}}
 
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:

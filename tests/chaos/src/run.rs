@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 5.0)]
     pub(crate) minutes: f64,
     /// How many requests come each second
-    #[arg(long, default_value_t = 120.0)]
+    #[arg(long, default_value_t = 60.0)]
     rate: f64,
     /// The binary to test; this one where left out
     #[arg(long)]

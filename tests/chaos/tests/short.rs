@@ -5,7 +5,7 @@ use std::process::Command;
 #[test]
 fn no_promise_is_broken_in_half_a_minute_of_faults() {
     let chaos = Command::new(env!("CARGO_BIN_EXE_adit-chaos"))
-        .args(["short", "--seed", "1", "--minutes", "0.5"])
+        .args(["short", "--seed", "1", "--minutes", "0.5", "--rate", "30"])
         .output()
         .unwrap();
     let (told, complaints) = (String::from_utf8_lossy(&chaos.stdout), String::from_utf8_lossy(&chaos.stderr));
