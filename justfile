@@ -41,6 +41,12 @@ conformance-clients *args:
     target/clients/bin/pip install --quiet --requirement tests/clients/requirements.txt
     target/clients/bin/python tests/clients/run.py target/debug/adit --bless docs/conformance.md {{args}}
 
+# Hostile clients and servers against real processes, beside a visitor who should notice nothing; --each, --list, --help
+[positional-arguments]
+hostile *args:
+    @cargo build --quiet --package adit --package adit-hostile
+    @target/debug/adit-hostile --adit target/debug/adit "$@"
+
 # Real processes, faults drawn from a seed, every byte checked: --seed N, --minutes M, --help
 [positional-arguments]
 chaos *args:

@@ -1,6 +1,10 @@
 //! Certificates in memory: who may connect to whom.
 
 use std::{
+    fs::{self, File},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +16,7 @@ use rcgen::{
     RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::{
-    RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio_rustls::TlsAcceptor;
@@ -45,6 +49,31 @@ impl Trust {
     /// Returns what believes in this authority.
     pub fn roots(&self) -> RootCertStore {
         demo::roots(&self.0).unwrap()
+    }
+
+    /// Returns the TLS of a client called `name`, as rustls has it.
+    pub fn tls_client(&self, name: &str) -> ClientConfig {
+        let credentials = self.client(name);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(self.roots())
+            .with_client_auth_cert(credentials.chain(), credentials.key())
+            .unwrap()
+    }
+
+    /// Writes `ca.pem`, `server.pem`, `server.key` and the same of every client into a directory.
+    pub fn write(&self, directory: &Path, clients: &[&str]) {
+        let server = ("server", self.0.server(&[]).unwrap());
+        let clients = clients.iter().map(|name| (*name, self.0.client(name).unwrap()));
+        fs::write(directory.join("ca.pem"), &self.0.pem.cert).unwrap();
+        for (name, pem) in clients.chain([server]) {
+            fs::write(directory.join(format!("{name}.pem")), &pem.cert).unwrap();
+            let mut key = File::options();
+            let key = key.write(true).create_new(true).mode(0o600).open(directory.join(format!("{name}.key")));
+            key.unwrap().write_all(pem.key.as_bytes()).unwrap();
+        }
     }
 
     /// Returns the TLS of an HTTPS server on loopback that speaks what `alpn` says.

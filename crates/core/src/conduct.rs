@@ -27,7 +27,7 @@ const ABANDONED: Rate = Rate { burst: 4_000, per_second: 400 };
 const GIVEN_UP: Rate = Rate { burst: 1_000, per_second: 100 };
 
 /// Configurations that a server pushes, before its client thinks it mad.
-const PUSHED: Rate = Rate { burst: 32, per_second: 1 };
+const PUSHED: Rate = Rate { burst: 16, per_second: 1 };
 
 /// Configurations that a server may push because a client asks for them: a few bytes make it send 4 MiB.
 const SYNCED: Rate = Rate { burst: 4, per_second: 1 };

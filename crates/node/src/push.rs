@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use adit_core::{
@@ -10,7 +10,7 @@ use adit_core::{
     dial::{DialRules, Refused},
     limits::Timeouts,
     wire::{
-        codec::{self, EncodeError},
+        codec::{self, DecodeError, EncodeError},
         config::{CONFIG_BYTES_MAX, ConfigPush, ConfigVersion, GroupConfig, SERVERS_MAX},
         control::ConfigOutcome,
     },
@@ -65,6 +65,8 @@ pub struct Pushed {
     applied: ArcSwapOption<GroupConfig>,
     seen: ArcSwapOption<ConfigVersion>,
     policy: ArcSwap<Policy>,
+    /// Held by whoever puts rules or a policy in force: the two must fit.
+    turn: Mutex<()>,
 }
 
 /// What a client goes by when something is pushed to it.
@@ -120,6 +122,7 @@ impl Pushed {
     /// Sets what pushed configuration is judged by. Rules in force that it does not permit end at once; what was
     /// refused before is judged again when the server's next push comes, within a sync interval.
     pub fn judge_by(&self, policy: Policy) {
+        let _turn = self.turn();
         if let Some(applied) = self.applied.load_full() {
             match routes(GroupConfig::clone(&applied), &policy) {
                 // The names in it are judged by the new policy when they are dialled.
@@ -145,11 +148,34 @@ impl Pushed {
         self.seen.load().as_deref().copied()
     }
 
+    /// Decodes and applies the frame that was pushed; for a thread that may be kept, since thousands of rules take a
+    /// while. Returns what the server is told.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed.
+    pub fn take(&self, frame: &[u8]) -> Result<(ConfigVersion, ConfigOutcome), DecodeError> {
+        let push: ConfigPush = codec::decode(frame)?;
+        Ok((push.version, self.apply(push)))
+    }
+
     /// Applies what was pushed as a whole, or leaves what was there in force. Returns what the server is told.
     pub fn apply(&self, push: ConfigPush) -> ConfigOutcome {
+        loop {
+            let policy = self.policy.load_full();
+            let judged = routes(push.config.clone(), &policy);
+            let _turn = self.turn();
+            // Judged by what is no longer in force, it is judged again.
+            if Arc::ptr_eq(&policy, &self.policy.load_full()) {
+                return self.settle(push, judged);
+            }
+        }
+    }
+
+    fn settle(&self, push: ConfigPush, judged: Result<Routes, PushError>) -> ConfigOutcome {
         let version = push.version;
         self.seen.store(Some(Arc::new(version)));
-        match routes(push.config.clone(), &self.policy.load()) {
+        match judged {
             Ok(routes) => {
                 self.routes.store(Arc::new(routes));
                 self.applied.store(Some(Arc::new(push.config)));
@@ -165,17 +191,20 @@ impl Pushed {
             }
         }
     }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that a panic could leave half done.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Reads a pushed configuration off its stream.
+/// Reads the frame of a pushed configuration off its stream.
 ///
 /// # Errors
 ///
-/// When it is malformed or larger than allowed.
-pub async fn read(mut stream: RecvStream) -> Result<ConfigPush, StreamError> {
-    let frame = stream.frame(CONFIG_BYTES_MAX).await?.ok_or(StreamError::Truncated)?;
-    let push: ConfigPush = codec::decode(&frame)?;
-    Ok(push)
+/// When it is larger than allowed, or not all there.
+pub async fn read(mut stream: RecvStream) -> Result<Bytes, StreamError> {
+    stream.frame(CONFIG_BYTES_MAX).await?.ok_or(StreamError::Truncated)
 }
 
 fn routes(config: GroupConfig, policy: &Policy) -> Result<Routes, PushError> {

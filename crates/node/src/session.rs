@@ -30,7 +30,7 @@ use crate::{
         handshake::Joined,
     },
     push::{self, Packed, Pushed, Wanted},
-    stream::{RecvStream, SendStream},
+    stream::{RecvStream, SendStream, StreamError},
     unread::{Unread, Who},
 };
 
@@ -302,12 +302,15 @@ impl Conversation {
             return Err(Ended::Protocol("it pushed configuration to a server".into()));
         };
         self.note(Act::PushedConfig)?;
-        let push = match timeout(PUSH_TIMEOUT, push::read(stream)).await {
+        let frame = match timeout(PUSH_TIMEOUT, push::read(stream)).await {
             Ok(read) => read.map_err(|error| self.broken(&error.into()))?,
             Err(_) => return Err(Ended::Protocol("its pushed configuration took too long".into())),
         };
-        let version = push.version;
-        let outcome = pushed.apply(push);
+        let pushed = Arc::clone(pushed);
+        // Thousands of rules take a while, in which everything else on this thread would wait.
+        let taken = tokio::task::spawn_blocking(move || pushed.take(&frame)).await;
+        let taken = taken.map_err(|error| Ended::Protocol(format!("its configuration cannot be applied: {error}")))?;
+        let (version, outcome) = taken.map_err(|error| self.broken(&StreamError::from(error).into()))?;
         self.link.acknowledged(ConfigAck { version, outcome: outcome.clone() });
         self.send(&Control::ConfigAck { version, outcome }).await
     }

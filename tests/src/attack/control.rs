@@ -19,7 +19,7 @@ use crate::{
 /// How many messages a flood has in one round.
 const FLOOD: usize = 500;
 
-fn frame(message: &Control) -> BytesMut {
+pub(super) fn frame(message: &Control) -> BytesMut {
     let mut frame = BytesMut::new();
     codec::encode(message, CONTROL_FRAME_BYTES_MAX, &mut frame).unwrap();
     frame

@@ -4,16 +4,17 @@
 mod bodies;
 mod control;
 mod pushes;
+pub mod stranger;
 mod streams;
 mod transport;
 
 use std::{pin::Pin, time::Duration};
 
 use adit_core::failure::Failure;
-use quinn::{ConnectionError, VarInt};
+use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::timeout;
 
-use crate::peer::{Peer, Stream};
+use crate::peer::{Peer, Stream, upload};
 
 /// How long a hostile peer waits for room for one more stream before it lets go of those that it has.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
@@ -80,12 +81,13 @@ pub struct Foe {
     /// Streams that it does not let go.
     held: Vec<Stream>,
     rounds: usize,
+    opened: u64,
 }
 
 impl Foe {
     /// Makes a peer hostile.
     pub fn new(peer: Peer) -> Self {
-        Self { peer, held: Vec::new(), rounds: 0 }
+        Self { peer, held: Vec::new(), rounds: 0, opened: 0 }
     }
 
     /// Runs one round of an attack.
@@ -110,11 +112,17 @@ impl Foe {
         self.peer.quic.close_reason().is_none()
     }
 
+    /// Returns how many streams it has opened since it was last asked.
+    pub fn opened(&mut self) -> u64 {
+        std::mem::take(&mut self.opened)
+    }
+
     /// Opens a stream. With all the streams that it may have open, it lets go of them first.
     async fn open(&mut self) -> Result<Stream, Over> {
         loop {
             if let Ok(opened) = timeout(ROOM_WAIT, self.peer.quic.open_bi()).await {
                 let (send, recv) = opened?;
+                self.opened += 1;
                 return Ok(Stream { send, recv });
             }
             for mut stream in self.held.drain(..) {
@@ -198,6 +206,27 @@ attacks! {
     "push-to-server" Client Closed("pushed configuration to a server") => pushes::garbage;
     "datagrams" Either Borne => transport::datagrams;
     "migration" Client Borne => transport::migrate;
+}
+
+/// Asks one exchange as any peer would, with a body of so many bytes, and reads the whole answer.
+///
+/// # Errors
+///
+/// When the link is closed.
+pub async fn asks_honestly(quic: Connection, body: usize) -> Round {
+    let (mut send, mut recv) = quic.open_bi().await?;
+    let mut bytes = upload("/").to_vec();
+    for piece in vec![0; body].chunks(16_000) {
+        let length = u8::try_from(piece.len() >> 7).unwrap_or(u8::MAX);
+        let low = u8::try_from(piece.len() & 0x7f).unwrap_or(0);
+        // Data and its length, as varints.
+        bytes.extend([3, 0, low | 0x80, length]);
+        bytes.extend(piece);
+    }
+    bytes.extend(b"\x01\x01");
+    send.write_all(&bytes).await.map_err(|_| Over)?;
+    let _ = send.finish();
+    recv.read_to_end(1024 * 1024).await.map(|_| ()).map_err(|_| Over)
 }
 
 /// Returns the attack of this name.

@@ -1,6 +1,9 @@
 //! A server that clients take for one.
 
-use std::net::SocketAddr;
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
 use adit_core::{
     id::SessionId,
@@ -12,7 +15,7 @@ use adit_core::{
 };
 use adit_node::link::tls;
 use bytes::BytesMut;
-use quinn::Endpoint;
+use quinn::{Endpoint, EndpointConfig, TokioRuntime};
 
 use super::{Peer, Stream};
 use crate::{
@@ -32,8 +35,14 @@ pub struct Host {
 impl Host {
     /// Listens with a certificate that clients of `trust` believe.
     pub fn listen(trust: &Trust) -> Self {
+        Self::listen_on(UdpSocket::bind(loopback()).unwrap(), trust)
+    }
+
+    /// [`Host::listen`] on a socket that clients know of.
+    pub fn listen_on(socket: UdpSocket, trust: &Trust) -> Self {
         let config = tls::server_config(&settings::server(trust).tunnel).unwrap();
-        let endpoint = Endpoint::server(config, loopback()).unwrap();
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).unwrap();
         Self { address: endpoint.local_addr().unwrap(), endpoint }
     }
 
@@ -42,7 +51,7 @@ impl Host {
         let quic = self.endpoint.accept().await?.await.ok()?;
         let (send, recv) = quic.accept_bi().await.ok()?;
         let mut peer = Peer { quic, control: Stream { send, recv }, endpoint: self.endpoint.clone() };
-        peer.control.frame().await?;
+        peer.control.try_frame().await?;
         let accepted = StreamOpenResponse::Accepted { session: SessionId(1), features: 0, heartbeat_ms: 30_000 };
         let mut frame = BytesMut::new();
         codec::encode(&Control::StreamOpenResponse(accepted), CONTROL_FRAME_BYTES_MAX, &mut frame).ok()?;

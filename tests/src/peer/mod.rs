@@ -93,6 +93,17 @@ impl Peer {
         Ok(peer)
     }
 
+    /// [`Peer::join_named`], or `None` when that does not work.
+    pub async fn try_join_named(name: &str, server: SocketAddr, trust: &Trust) -> Option<Self> {
+        let proof = ClientProof::Certificate(trust.client(name));
+        let mut peer = Self::try_connect_with(server, &proof, trust).await.ok()?;
+        let open = Control::StreamOpen(open(name, GROUP, None));
+        let mut frame = BytesMut::new();
+        codec::encode(&open, CONTROL_FRAME_BYTES_MAX, &mut frame).ok()?;
+        peer.control.send.write_all(&frame).await.ok()?;
+        peer.control.try_frame().await.map(|_| peer)
+    }
+
     /// Connects and joins [`GROUP`] as the client process with this id.
     pub async fn join_as(client_id: &str, server: SocketAddr, trust: &Trust) -> Self {
         let mut peer = Self::connect(server, trust).await;
@@ -122,17 +133,8 @@ impl Peer {
         name: &str,
         token: Option<Token>,
     ) -> Option<StreamOpenResponse> {
-        let open = StreamOpen {
-            client_id: client_id.parse().unwrap(),
-            group: group(name),
-            stream_type: StreamType::Http,
-            version: "test".to_owned(),
-            features: 0,
-            timestamp_ms: 0,
-            token,
-        };
         let mut frame = BytesMut::new();
-        codec::encode(&Control::StreamOpen(open), CONTROL_FRAME_BYTES_MAX, &mut frame).unwrap();
+        codec::encode(&Control::StreamOpen(open(client_id, name, token)), CONTROL_FRAME_BYTES_MAX, &mut frame).unwrap();
         self.say(frame).await;
         let answer = self.control.frame().await?;
         let answer = codec::decode(&answer).expect("a control message");
@@ -185,5 +187,17 @@ impl Peer {
         let closed = within("the link to be closed", self.quic.closed()).await;
         let ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed} gives no reason") };
         String::from_utf8_lossy(&close.reason).into_owned()
+    }
+}
+
+fn open(client_id: &str, name: &str, token: Option<Token>) -> StreamOpen {
+    StreamOpen {
+        client_id: client_id.parse().unwrap(),
+        group: group(name),
+        stream_type: StreamType::Http,
+        version: "test".to_owned(),
+        features: 0,
+        timestamp_ms: 0,
+        token,
     }
 }

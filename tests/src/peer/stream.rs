@@ -54,6 +54,21 @@ impl Stream {
         self.write(bytes).await;
     }
 
+    /// Reads the message of the next frame; `None` at the end, and when the stream breaks.
+    pub async fn try_frame(&mut self) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        loop {
+            if let Some(length) = codec::frame_length(&bytes, CONTROL_FRAME_BYTES_MAX * 2).ok()?
+                && bytes.len() == length.prefix + length.message
+            {
+                return Some(bytes.freeze().slice(length.prefix..));
+            }
+            let mut byte = [0];
+            self.recv.read(&mut byte).await.ok()??;
+            bytes.extend_from_slice(&byte);
+        }
+    }
+
     /// Reads the message of the next frame, or `None` at the end.
     pub async fn frame(&mut self) -> Option<Bytes> {
         let mut bytes = BytesMut::new();

@@ -7,10 +7,16 @@
 
 mod from_client;
 mod from_server;
+mod strangers;
 
 use std::future::pending;
 
-use adit_tests::{Upstream, attack::ATTACKS, body::full, upstream::echo};
+use adit_tests::{
+    Upstream,
+    attack::{ATTACKS, stranger::APPROACHES},
+    body::full,
+    upstream::echo,
+};
 use http::Response;
 
 /// Rounds that are enough for every attack that ends.
@@ -53,4 +59,6 @@ fn every_attack_is_tested_from_every_side_that_can_make_it() {
         }
         assert_eq!(possible.len(), tested.len(), "{side:?}");
     }
+    let approaches: Vec<_> = APPROACHES.iter().map(|approach| approach.name).collect();
+    assert_eq!(approaches, strangers::TESTED);
 }
