@@ -379,3 +379,29 @@ fn a_proxy_header_is_taken_from_trusted_proxies_only() {
     let said = complaint(&home, &format!("{TUNNEL}[upstreams.a]\nservers = [\"http://a\"]\nproxy_protocol = \"v3\"\n"));
     assert!(said.starts_with("8: upstreams.a.proxy_protocol: "), "{said}");
 }
+
+#[test]
+fn bounds_and_waits_that_no_node_can_keep_are_refused() {
+    let home = home();
+    let rules = "[groups.g]\nclients = [\"*\"]\n[[ingress]]\ngroup = \"g\"\n";
+    let upstream = "[upstreams.a]\nservers = [\"http://a\"]\n[[egress]]\nupstream = \"a\"\n";
+    for (text, said) in [
+        (
+            "[limits]\nconnections_max = 9223372036854775807\n".to_owned(),
+            "7: limits.connections_max: must be at most 1073741824",
+        ),
+        (
+            "[limits]\nhead_bytes_max = 9223372036854775807\n".to_owned(),
+            "7: limits.head_bytes_max: must be at most 67108864",
+        ),
+        ("[limits]\nhead_fields_max = 4001\n".to_owned(), "7: limits.head_fields_max: must be at most 4000"),
+        (
+            "[timeouts]\nswitched_idle = \"101years\"\n".to_owned(),
+            "7: timeouts.switched_idle: must be at most 100 years",
+        ),
+        (format!("{rules}timeout = \"101years\"\n"), "10: ingress[0].timeout: must be at most 100 years"),
+        (format!("{upstream}timeout = \"101years\"\n"), "10: egress[0].timeout: must be at most 100 years"),
+    ] {
+        assert_eq!(complaint(&home, &format!("{TUNNEL}{text}")), said);
+    }
+}

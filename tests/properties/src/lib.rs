@@ -11,7 +11,9 @@
 //! 3. [`http1`] one end of HTTP/1.1 without a network, and a strict reader of what comes out of it
 //! 4. [`outgoing`] what leaves a node for an upstream or a visitor
 //! 5. one file for each group of targets: [`frames`], [`control`], [`exchange`], [`names`], [`fields`], [`routes`],
-//!    [`proxy`], [`visitor`], [`pushed`]
+//!    [`proxy`], [`visitor`], [`pushed`], [`config`]
+//! 6. [`script`] what a hostile peer does on a link, step by step
+//! 7. [`session`] a node's end of that link
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a property is broken by panicking")]
 
@@ -28,6 +30,9 @@ pub mod routes;
 pub mod proxy;
 pub mod visitor;
 pub mod pushed;
+pub mod config;
+pub mod script;
+pub mod session;
 
 /// A property of any bytes.
 pub type Property = fn(&[u8]);
@@ -46,4 +51,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("proxy", proxy::proxy),
     ("visitor", visitor::visitor),
     ("pushed", pushed::pushed),
+    ("config", config::config),
+    ("session_server", session::session_server),
+    ("session_client", session::session_client),
 ];

@@ -18,7 +18,7 @@ use adit_node::{
     settings::{
         AdminEntry, ClientSettings, EgressSettings, GroupSettings, GroupTerms, HttpEntry, HttpsEntry, IngressRule,
         ServerSettings,
-        resolve::{self, At, ResolveError},
+        resolve::{self, At, ResolveError, wait},
     },
 };
 
@@ -124,7 +124,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             return Err(at.key("group").error(format!("there is no [groups.{group}]")));
         }
         let options = RuleOptions {
-            timeout: rule.timeout,
+            timeout: rule.timeout.map(|timeout| at.key("timeout").check(wait(timeout))).transpose()?,
             set_host: resolve::set_host(&at, rule.set_host)?,
             strip_prefix: rule.strip_prefix,
             connect: false,
@@ -165,6 +165,15 @@ fn dial_rules(at: &At, dial: &Dial) -> Result<DialRules, ResolveError> {
     Ok(DialRules { allow, deny, ..DialRules::default() })
 }
 
+/// The longest head: frames that carry one stay below 2^28 bytes.
+const HEAD_BYTES_MOST: usize = 64 * 1024 * 1024;
+
+/// The most fields of a head: a frame with 4,096 is refused, and adit adds some.
+const HEAD_FIELDS_MOST: usize = 4_000;
+
+/// The most connections: more than any machine has descriptors.
+const CONNECTIONS_MOST: usize = 1 << 30;
+
 fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), ResolveError> {
     let (limits_at, timeouts_at) = (at.key("limits"), at.key("timeouts"));
     for (key, value) in [
@@ -177,6 +186,15 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
     ] {
         if value == 0 {
             return Err(limits_at.key(key).error("must be at least 1"));
+        }
+    }
+    for (key, value, most) in [
+        ("head_bytes_max", limits.head_bytes_max, HEAD_BYTES_MOST),
+        ("head_fields_max", limits.head_fields_max, HEAD_FIELDS_MOST),
+        ("connections_max", limits.connections_max, CONNECTIONS_MOST),
+    ] {
+        if value > most {
+            return Err(limits_at.key(key).error(format!("must be at most {most}")));
         }
     }
     for (key, value) in [
@@ -196,6 +214,30 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         if value.is_zero() {
             return Err(timeouts_at.key(key).error("must be more than 0"));
         }
+    }
+    for (key, value) in [
+        ("response_head", timeouts.response_head),
+        ("handshake", timeouts.handshake),
+        ("request_head", timeouts.request_head),
+        ("body_idle", timeouts.body_idle),
+        ("write_idle", timeouts.write_idle),
+        ("visitor_idle", timeouts.visitor_idle),
+        ("connect", timeouts.connect),
+        ("upstream_resolve", timeouts.upstream_resolve),
+        ("upstream_idle", timeouts.upstream_idle),
+        ("switched_idle", timeouts.switched_idle),
+        ("heartbeat", timeouts.heartbeat),
+        ("sweep", timeouts.sweep),
+        ("stale", timeouts.stale),
+        ("reconnect_min", timeouts.reconnect_min),
+        ("reconnect_max", timeouts.reconnect_max),
+        ("rejoin", timeouts.rejoin),
+        ("config_sync", timeouts.config_sync),
+        ("drain", timeouts.drain),
+        ("drain_idle", timeouts.drain_idle),
+        ("takeover", timeouts.takeover),
+    ] {
+        timeouts_at.key(key).check(wait(value))?;
     }
     if timeouts.stale <= timeouts.heartbeat {
         return Err(timeouts_at.key("stale").error("must be longer than timeouts.heartbeat"));

@@ -24,6 +24,23 @@ use crate::credentials::TlsError;
 /// The shortest time between two checks of a server.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// The longest wait: one that is added to a clock must not go beyond its end. A hundred years stand for ever.
+const WAIT_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// A wait that no clock can count.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("must be at most 100 years")]
+pub struct TooLong;
+
+/// Takes a wait that may be added to a clock.
+///
+/// # Errors
+///
+/// When it is longer than a hundred years.
+pub fn wait(wait: Duration) -> Result<Duration, TooLong> {
+    if wait <= WAIT_MAX { Ok(wait) } else { Err(TooLong) }
+}
+
 /// A value that is wrong, and the path of keys and indices to it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{}: {problem}", key.join("."))]
@@ -110,7 +127,7 @@ fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveE
         }
     }
     let options = RuleOptions {
-        timeout: rule.timeout,
+        timeout: rule.timeout.map(|timeout| at.key("timeout").check(wait(timeout))).transpose()?,
         set_host: set_host(at, rule.set_host)?,
         strip_prefix: rule.strip_prefix,
         connect: rule.connect,
@@ -168,6 +185,9 @@ fn health_check(at: &At, health: config::HealthCheck) -> Result<HealthCheck, Res
     }
     if health.timeout.is_zero() {
         return Err(at.key("timeout").error("must be more than 0"));
+    }
+    for (key, value) in [("interval", health.interval), ("timeout", health.timeout)] {
+        at.key(key).check(wait(value))?;
     }
     let path = path.check(health.path.parse::<PathAndQuery>())?;
     Ok(HealthCheck { path, interval: health.interval, timeout: health.timeout })
