@@ -77,7 +77,7 @@ fn point_at_our_files(table: &mut dyn TableLike) -> bool {
             "cert" => Some("node.pem"),
             "key" => Some("node.key"),
             "ca" | "client_ca" | "ca_file" => Some("ca.pem"),
-            "token_file" | "tokens_file" => Some("missing"),
+            "token_file" | "tokens_file" | "client_crl" => Some("missing"),
             _ => None,
         };
         match (ours, &mut *item) {

@@ -100,8 +100,10 @@ pub fn response(head: &ReplyHead, body: BodyKind, method: &Method) {
     assert_eq!(version, b"HTTP/1.1");
     assert_eq!(status, head.status.as_str().as_bytes());
     assert_eq!(reason, &head.reason.clone().unwrap_or_default());
-    // hyper leaves out `Trailer` where none can come.
-    same_fields(&head.headers, &message.headers, &[header::TRAILER]);
+    // hyper leaves out `Trailer` where none can come, and that a body which is not there would be empty.
+    let would_be_empty = head.status == StatusCode::NOT_MODIFIED && head::would_be_length(&head.headers) == Some(0);
+    let left_out = if would_be_empty { &[header::TRAILER, header::CONTENT_LENGTH][..] } else { &[header::TRAILER] };
+    same_fields(&head.headers, &message.headers, left_out);
     let without = *method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
     let rest = &wire[message.length..];
     if without {

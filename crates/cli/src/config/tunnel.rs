@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use adit_core::token::PREFIX;
 use adit_node::{
     credentials::{self, Credentials, KeyMode},
     link::client_trust::ClientTrust,
@@ -99,6 +100,11 @@ fn client_proof(at: &At, base: &Path, tunnel: &file::TunnelConnect) -> Result<Cl
     match (&tunnel.cert, &tunnel.key, &tunnel.token_file) {
         (Some(cert), Some(key), None) => Ok(ClientProof::Certificate(credentials(at, base, key_mode, cert, key)?)),
         (None, None, Some(token)) => {
+            let is_token = token.to_str().is_some_and(|text| text.starts_with(PREFIX));
+            if is_token && !base.join(token).exists() {
+                // Whatever else is said of a file has its name in it.
+                return Err(at.key("token_file").error("is the name of a file, and a token stands there itself"));
+            }
             let token = credentials::token_from_file(&base.join(token), key_mode);
             Ok(ClientProof::Token(at.key("token_file").check(token)?))
         }

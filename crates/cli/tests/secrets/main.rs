@@ -1,0 +1,299 @@
+//! No secret in anything that a node says: logs of every level, metrics, API answers, errors, `ps`.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
+
+mod needles;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use adit::config;
+use needles::Needles;
+use tempfile::TempDir;
+
+/// Longer than anything takes on a busy machine: only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a visitor shows to the upstream.
+const VISITORS: &str = "bWlsbGljZW50OmhhcnRsZXNzbG92ZQ";
+
+/// A folder with everything that two nodes need, and all that was said by what ran in it.
+struct Home {
+    dir: TempDir,
+    said: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let mut home = Self { dir: tempfile::tempdir().unwrap(), said: String::new() };
+        home.run(&["certs"], 0);
+        for (name, file) in [("web-1", "client.token"), ("web-2", "revoked.token")] {
+            home.run(&["token", "new", name, "--group", "web", "--out", file], 0);
+        }
+        home.run(&["token", "revoke", "web-2"], 0);
+        home
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.path().join(name)).unwrap()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        command.current_dir(self.dir.path()).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "full").args(args);
+        command
+    }
+
+    /// Runs a command to its end, and keeps what it says.
+    fn run(&mut self, args: &[&str], code: i32) {
+        let output = self.command(args).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        self.said.push_str(&said);
+    }
+
+    fn start(&self, args: &[&str]) -> Node {
+        let mut child = self.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Node { child, lines, heard: Vec::new() }
+    }
+
+    /// Runs a client that does not get in, until it says so.
+    fn is_turned_away(&mut self, tunnel: &str, says: &str) {
+        self.write("turned-away.toml", tunnel);
+        let mut client = self.start(&["client", "-c", "turned-away.toml"]);
+        client.says(&[says]);
+        self.said.push_str(&client.end());
+    }
+}
+
+/// A node that runs. Dropping it kills it.
+struct Node {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Node {
+    /// Waits for a line that has all of these words, and returns it.
+    fn says(&mut self, words: &[&str]) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else { panic!("it did not say {words:?}") };
+            self.heard.push(line.clone());
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+
+    /// What others on the machine see of it.
+    fn seen_from_outside(&self) -> String {
+        let process = format!("/proc/{}", self.child.id());
+        let files = ["cmdline", "environ", "comm"].map(|name| fs::read(format!("{process}/{name}")).unwrap());
+        String::from_utf8_lossy(&files.concat()).into_owned()
+    }
+
+    /// Ends it, and returns all that it said.
+    fn end(mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.heard.extend(self.lines.iter());
+        self.heard.join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Returns the value of a field of a line in JSON.
+fn field<'a>(line: &'a str, name: &str) -> &'a str {
+    let (_, rest) = line.split_once(&format!("\"{name}\":\"")).unwrap();
+    rest.split('"').next().unwrap()
+}
+
+/// Sends a request, and returns the whole answer.
+fn ask(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address.parse::<SocketAddr>().unwrap()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let (line, fields) = request.split_once('\n').unwrap_or((request, ""));
+    let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// An upstream that answers everything with nothing.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut read = BufReader::new(stream);
+            let mut line = String::new();
+            while read.read_line(&mut line).is_ok_and(|length| length > 2) {
+                line.clear();
+            }
+            let _ = read.get_mut().write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+        }
+    });
+    address
+}
+
+/// Everything that an operator can ask of a running node.
+fn asked(admin: &str) -> String {
+    let mut said = String::new();
+    let lists = ["links", "groups", "rules", "upstreams", "exchanges", "config"].map(|name| format!("/api/v1/{name}"));
+    for path in ["/", "/healthz", "/readyz", "/metrics", "/nowhere"].map(str::to_owned).iter().chain(&lists) {
+        let answer = ask(admin, &format!("GET {path}"));
+        assert!(answer.starts_with("HTTP/1.1 "), "{path}: {answer}");
+        said.push_str(&answer);
+    }
+    said
+}
+
+const SERVER: &str = r#"
+http = { listen = "127.0.0.1:0" }
+admin = { listen = "127.0.0.1:0" }
+[tunnel]
+listen = "127.0.0.1:0"
+cert = "certs/server.pem"
+key = "certs/server.key"
+client_ca = "certs/ca.pem"
+tokens_file = "tokens.toml"
+[groups.web]
+clients = ["web-*", "client"]
+[groups.db]
+clients = ["nobody"]
+[[ingress]]
+group = "web"
+"#;
+
+/// A client's configuration, with this in `[tunnel]`.
+fn client(connect: &str, proof: &str, group: &str, upstream: SocketAddr) -> String {
+    format!(
+        "admin = {{ listen = \"127.0.0.1:0\" }}\n[tunnel]\nconnect = \"{connect}\"\nserver_name = \"localhost\"\n\
+         ca = \"certs/ca.pem\"\ngroup = \"{group}\"\n{proof}\n\
+         [[egress]]\nupstream = \"app\"\n[upstreams.app]\nservers = [\"http://{upstream}\"]\n"
+    )
+}
+
+#[test]
+fn nothing_that_nodes_say_has_a_secret_in_it() {
+    let mut home = Home::new();
+    let upstream = upstream();
+    home.write("server.toml", SERVER);
+    let by_token = "token_file = \"client.token\"";
+    let by_certificate = "cert = \"certs/client.pem\"\nkey = \"certs/client.key\"";
+
+    let mut server = home.start(&["--log-format", "json", "server", "-c", "server.toml"]);
+    let up = server.says(&["server is up"]);
+    let tunnel = field(&up, "tunnel").to_owned();
+    let mut clients = Vec::new();
+    for (name, proof) in [("token.toml", by_token), ("certificate.toml", by_certificate)] {
+        home.write(name, &client(&tunnel, proof, "web", upstream));
+        let mut node = home.start(&["--log-format", "json", "client", "-c", name]);
+        let up = node.says(&["client is up"]);
+        node.says(&["\"connected\""]);
+        clients.push((node, field(&up, "admin").to_owned()));
+    }
+    for number in 0..4 {
+        let request = format!("GET /{number}\nauthorization: Basic {VISITORS}\r\ncookie: session={VISITORS}\r\n");
+        let answer = ask(field(&up, "http"), &request);
+        assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    }
+    let mut said = asked(field(&up, "admin"));
+    for (node, admin) in &clients {
+        said.push_str(&asked(admin));
+        said.push_str(&node.seen_from_outside());
+    }
+    said.push_str(&server.seen_from_outside());
+    for name in ["server.toml", "token.toml", "certificate.toml"] {
+        home.run(&["check", "-c", name], 0);
+        home.run(&["explain", "-c", name, "GET", "http://a.example/x"], 0);
+        let settings = config::either(&home.dir.path().join(name), home.dir.path()).unwrap();
+        said.push_str(&format!("{settings:?} {settings:#?}"));
+    }
+    home.run(&["token", "list"], 0);
+
+    // Clients that do not get in.
+    let revoked = client(&tunnel, "token_file = \"revoked.token\"", "web", upstream);
+    home.is_turned_away(&revoked, "the token is not valid here");
+    for proof in [by_token, by_certificate] {
+        home.is_turned_away(&client(&tunnel, proof, "db", upstream), "may not join the group db");
+    }
+
+    // Files that are wrong, with a secret where it does not belong.
+    let (token, key) = (home.read("client.token"), home.read("certs/client.key"));
+    home.write("cut.token", &token.trim_end()[..token.len() - 9]);
+    home.write("long.token", &format!("{}{token}", token.trim_end()));
+    home.write("cut.key", &key[..key.len() * 2 / 3]);
+    home.write("tokens.toml", &format!("[tokens.web-1]\nhash = \"{}\"\ngroups = [\"web\"]\n", token.trim_end()));
+    for name in ["cut.token", "long.token", "cut.key"] {
+        fs::set_permissions(home.dir.path().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    for proof in [
+        "token_file = \"cut.token\"".to_owned(),
+        "token_file = \"long.token\"".to_owned(),
+        "token_file = \"certs/client.key\"".to_owned(),
+        "cert = \"certs/client.key\"\nkey = \"certs/client.key\"".to_owned(),
+        "cert = \"certs/client.pem\"\nkey = \"cut.key\"".to_owned(),
+        "cert = \"certs/client.pem\"\nkey = \"client.token\"".to_owned(),
+        format!("token = \"{}\"", token.trim_end()),
+        format!("token_file = [\"{}\"]", token.trim_end()),
+        format!("token_file = \"{}\"", token.trim_end()),
+        format!("key = '''{key}'''"),
+    ] {
+        home.write("wrong.toml", &client(&tunnel, &proof, "web", upstream));
+        home.run(&["check", "-c", "wrong.toml"], 2);
+        home.run(&["client", "-c", "wrong.toml"], 2);
+    }
+    home.run(&["check", "-c", "server.toml"], 2);
+
+    said.push_str(&home.said);
+    said.push_str(&server.end());
+    for (node, _) in clients {
+        said.push_str(&node.end());
+    }
+    assert!(said.contains("TRACE") && said.contains("web-1"), "it says nothing at all");
+
+    let secrets = [
+        ("the token", Needles::token(&token)),
+        ("the revoked token", Needles::token(&home.read("revoked.token"))),
+        ("the client's key", Needles::key(&key)),
+        ("the server's key", Needles::key(&home.read("certs/server.key"))),
+        ("the key of the authority", Needles::key(&home.read("certs/ca.key"))),
+        ("what a visitor shows", Needles::text(VISITORS)),
+    ];
+    for (name, needles) in &secrets {
+        if let Some((line, number)) = needles.find(&said) {
+            panic!("{name} is said, in line {number}: {line}");
+        }
+    }
+}
