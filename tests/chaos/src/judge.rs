@@ -82,8 +82,8 @@ impl Court<'_> {
             let promise = Promise::under(&window.fault, touch);
             promise.broken_by(outcome, outcome.at + lag < window.begin, seen.broken > 0, lag)
         };
-        // Where several faults touch it, one that explains it is enough.
-        let judged = touching.iter().map(|(window, touch)| (breach_of(window, *touch), Some((*window, *touch))));
+        // Where several faults touch it, one that explains it is enough: the last.
+        let judged = touching.iter().rev().map(|(window, touch)| (breach_of(window, *touch), Some((*window, *touch))));
         let untouched = || (UNTOUCHED.broken_by(outcome, true, seen.broken > 0, lag), None);
         let (mut breach, by) = judged.min_by_key(|(breach, _)| breach.is_some()).unwrap_or_else(untouched);
         let twice = outcome.question.kind == Kind::Post && seen.times > 1;

@@ -47,7 +47,8 @@ impl Promise {
     pub(crate) fn under(fault: &Fault, touch: Touch) -> Self {
         match *fault {
             Fault::Kill { .. } => Self::dead(touch, secs(5)),
-            Fault::Freeze { length, .. } => Self::silent(touch, length, secs(5)),
+            // Who goes on after a while has what has come for it, and answers.
+            Fault::Freeze { length, .. } => Self { recovery: secs(5), ..Self::silent(touch, length, secs(5)) },
             Fault::Stop { .. } => match touch {
                 Touch::Spare => Self { recovery: secs(4), ..UNTOUCHED },
                 Touch::Sole | Touch::Entry => {
@@ -96,11 +97,14 @@ impl Promise {
             let told = length + secs(5);
             return if touch == Touch::Entry { Self { head: told, end: told, ..dead } } else { dead };
         }
-        // What was lost in the dark is sent again after up to as long once more.
+        // What was lost in the dark is sent again after up to as long once more: probes come at doubled intervals, and
+        // nothing else may be sent before one is acknowledged (RFC 9002 §6.2.1, §7).
         let wait = 2 * length + secs(3);
         match touch {
-            Touch::Spare => Self { fails: Fails::None, head: secs(3), end: wait, recovery: secs(3) },
-            Touch::Sole | Touch::Entry => Self { fails: Fails::None, head: wait, end: wait, recovery: secs(3) },
+            Touch::Spare => Self { fails: Fails::None, head: secs(3), end: wait, recovery: length + secs(3) },
+            Touch::Sole | Touch::Entry => {
+                Self { fails: Fails::None, head: wait, end: wait, recovery: length + secs(3) }
+            }
         }
     }
 
