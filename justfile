@@ -64,6 +64,10 @@ roam *args:
     cargo build --release --package adit
     python3 tests/roam/run.py target/release/adit {{args}}
 
+# A thousand clients lose their server at once, and how long it takes until all are back
+storm:
+    cargo test --release --package adit-tests --test links -- storm --ignored --nocapture
+
 # What a request costs on one tokio runtime and on the other
 bench-runtime *args:
     cargo run --release --package bench-runtime -- {{args}}

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use adit_core::id::{Group, SessionId};
+use adit_core::{
+    handshakes::HalfOpen,
+    id::{Group, SessionId},
+};
 use adit_node::{
     Client, Server,
     link::Link,
@@ -157,6 +160,11 @@ impl ServerNode {
     /// Returns what a group has spent on asking again.
     pub fn retries(&self, name: &str) -> &Retries {
         self.groups[&group(name)].retries()
+    }
+
+    /// Returns how many clients are on their way to a link.
+    pub fn half_open(&self) -> HalfOpen {
+        self.control.half_open()
     }
 
     /// Returns the sessions of a group, and where their clients are.

@@ -21,6 +21,7 @@
 //! 14. [`health`] whether a backend server is to be used
 //! 15. [`dial`] which addresses may be dialled
 //! 16. [`conduct`] whether the other end of a link behaves
+//! 17. [`handshakes`] whether to begin a handshake
 
 pub mod token;
 pub mod id;
@@ -38,3 +39,4 @@ pub mod whereabouts;
 pub mod health;
 pub mod dial;
 pub mod conduct;
+pub mod handshakes;

@@ -49,6 +49,12 @@ pub struct Limits {
     pub unread_bytes_max: usize,
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,
+    /// The most clients that may be on their way to a link from addresses that they have not proven; the next ones have
+    /// to prove theirs first, which takes one more round trip.
+    pub handshakes_unvalidated_max: usize,
+    /// The most clients that may be on their way to a link from addresses that they have proven; the next ones are not
+    /// answered until there is room.
+    pub handshakes_max: usize,
 }
 
 impl Default for Limits {
@@ -62,6 +68,8 @@ impl Default for Limits {
             connections_per_address_max: 1_024,
             unread_bytes_max: 256 * 1024 * 1024,
             idle_connections_max: 256,
+            handshakes_unvalidated_max: 64,
+            handshakes_max: 1_024,
         }
     }
 }

@@ -136,6 +136,6 @@ mod tests {
         assert_eq!(look(3, 1_102), Some(Moved::Slept(Duration::from_secs(100))));
         assert_eq!(look(4, 1_103), None);
         assert_eq!(look(5, 900), None, "a clock that was set back");
-        assert_eq!(look(60, 960), None, "a process that was stopped, or a machine that was busy");
+        assert_eq!(look(65, 960), None, "a process that was stopped, or a machine that was busy");
     }
 }

@@ -19,7 +19,7 @@ use adit_node::{
     settings::{ClientProof, Congestion, ServerTrust},
 };
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, ConnectionError, Endpoint};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 
 pub use self::{
     host::Host,
@@ -30,6 +30,11 @@ use crate::{
     trust::Trust,
     wait::within,
 };
+
+/// Returns what a client dials with that shows this, to a server that `server_trust` signed for.
+pub fn dialling(proof: &ClientProof, server_trust: &Trust) -> ClientConfig {
+    tls::client_config(proof, &ServerTrust::Authority(server_trust.roots()), Congestion::default()).unwrap()
+}
 
 /// A connection that passes for that of a client, or of a server.
 #[derive(Debug)]
@@ -66,8 +71,7 @@ impl Peer {
         proof: &ClientProof,
         server_trust: &Trust,
     ) -> Result<Self, ConnectionError> {
-        let trust = ServerTrust::Authority(server_trust.roots());
-        let config = tls::client_config(proof, &trust, Congestion::default()).unwrap();
+        let config = dialling(proof, server_trust);
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let connecting = endpoint.connect_with(config, server, "localhost").unwrap();
         let quic = within("a QUIC connection", connecting).await?;

@@ -2,7 +2,9 @@
 
 mod drain;
 mod groups;
+mod handshake;
 mod join;
 mod moving;
 mod reconnect;
 mod restart;
+mod storm;

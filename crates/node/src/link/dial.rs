@@ -15,11 +15,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::transport;
+use super::{
+    reason::{Broken, End},
+    transport,
+};
 use crate::settings::HostPort;
 
 /// How long the next address waits for the one before it (RFC 8305 §5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// How long an address has to answer. A client's first packet goes out after 0, 1, 3 and 7 s, and then it is better to
+/// begin anew: the next one would be 8 s later.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// After this much silence the log says what may be in the way.
 const BLOCKED_AFTER: Duration = Duration::from_secs(5);
@@ -55,7 +62,7 @@ pub enum AttemptError {
     Start(#[from] quinn::ConnectError),
     /// The handshake failed.
     #[error(transparent)]
-    Handshake(#[from] quinn::ConnectionError),
+    Handshake(#[from] Broken),
 }
 
 /// Binds the UDP socket that links are dialled from: for IPv6 and IPv4 where the system has both.
@@ -108,8 +115,9 @@ async fn attempt(
     address: SocketAddr,
     server_name: &str,
 ) -> Result<quinn::Connection, AttemptError> {
-    let connection = endpoint.connect_with(config, address, server_name)?.await?;
-    Ok(connection)
+    let connecting = endpoint.connect_with(config, address, server_name)?;
+    let connected = timeout(ATTEMPT_TIMEOUT, connecting).await.unwrap_or(Err(quinn::ConnectionError::TimedOut));
+    Ok(connected.map_err(|error| Broken { error, end: End::Client })?)
 }
 
 async fn first(

@@ -8,23 +8,26 @@ use adit_core::{
     limits::Limits,
     wire::control::{Control, StreamOpen, StreamOpenResponse},
 };
+use quinn::Incoming;
 use tokio::time::timeout;
 
 use super::{
     Close, Link,
     control::{ControlError, ControlStream},
-    tls,
+    doorway::Place,
+    reason::{Broken, End},
+    tls, transport,
 };
 
-/// How long a peer has for its side of the registration.
+/// How long a client has from its first packet to its registration, and a server to answer that.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// The QUIC or TLS handshake failed.
-    #[error("{0}")]
-    Connection(#[from] quinn::ConnectionError),
+    #[error(transparent)]
+    Connection(#[from] Broken),
     /// The control stream broke.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -72,13 +75,17 @@ pub struct Joined {
 pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) -> Result<Joined, HandshakeError> {
     let peer = certificate(&quic)?.ok_or(HandshakeError::Nameless)?;
     let register = async {
-        let mut control = ControlStream::open(&quic).await?;
+        let mut control = ControlStream::open(&quic).await.map_err(|error| Broken { error, end: End::Client })?;
         control.write(&Control::StreamOpen(open)).await?;
-        let answer = control.read().await;
+        let answer = control.read().await?;
         Ok::<_, HandshakeError>((control, answer))
     };
-    let (control, answer) = timeout(HANDSHAKE_TIMEOUT, register).await.map_err(|_| HandshakeError::Timeout)??;
-    let answer = answer.map_err(|error| quic.close_reason().map_or(HandshakeError::Control(error), Into::into))?;
+    let registered = timeout(HANDSHAKE_TIMEOUT, register).await.map_err(|_| HandshakeError::Timeout)?;
+    // A server looks at a client's certificate when the client thinks that it is connected.
+    let (control, answer) = registered.map_err(|error| match quic.close_reason() {
+        Some(error) => Broken { error, end: End::Client }.into(),
+        None => error,
+    })?;
     match answer {
         Some(Control::StreamOpenResponse(StreamOpenResponse::Accepted { session, heartbeat_ms, features: _ })) => {
             let link = Link::new(quic, session, Identity::certified(&peer), limits);
@@ -98,24 +105,28 @@ pub async fn join(quic: quinn::Connection, open: StreamOpen, limits: &Limits) ->
     }
 }
 
-/// The server's side: waits for the control stream and the registration on it.
+/// The server's side: shakes hands, and waits for the control stream and the registration on it.
 ///
-/// Nothing else is read from the peer before that.
+/// Nothing else is read from the peer before that, nor may it send anything else. It keeps its `place` until then.
 ///
 /// # Errors
 ///
-/// When the peer is silent for five seconds, says something else first, or the connection breaks.
-pub async fn welcome(quic: quinn::Connection) -> Result<Applicant, HandshakeError> {
+/// When the peer has not registered five seconds after its first packet, says something else first, or the connection
+/// breaks.
+pub async fn welcome(incoming: Incoming, place: Place) -> Result<Applicant, HandshakeError> {
+    timeout(HANDSHAKE_TIMEOUT, receive(incoming, place)).await.unwrap_or(Err(HandshakeError::Timeout))
+}
+
+async fn receive(incoming: Incoming, mut place: Place) -> Result<Applicant, HandshakeError> {
+    let broken = |error| Broken { error, end: End::Server };
+    let quic = incoming.await.map_err(broken)?;
+    place.proven();
     let certificate = certificate(&quic)?;
-    let first = async {
-        let mut control = ControlStream::accept(&quic).await?;
-        let first = control.read().await?;
-        Ok::<_, HandshakeError>((control, first))
-    };
-    let (control, first) = match timeout(HANDSHAKE_TIMEOUT, first).await {
-        Ok(first) => first?,
-        Err(_) => return Err(HandshakeError::Timeout),
-    };
+    let mut control = ControlStream::accept(&quic).await.map_err(broken)?;
+    let first = control.read().await.map_err(|error| match quic.close_reason() {
+        Some(error) => broken(error).into(),
+        None => HandshakeError::Control(error),
+    })?;
     let Some(Control::StreamOpen(mut open)) = first else { return Err(HandshakeError::Unexpected) };
     // From here on nothing that is shown or kept has it.
     let shown = Shown { certificate, token: open.token.take() };
@@ -142,6 +153,8 @@ impl Applicant {
         limits: &Limits,
     ) -> Result<Joined, HandshakeError> {
         let heartbeat_ms = u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX);
+        // What it may send from now on goes with the news that it is in.
+        transport::open_up(&self.quic);
         let accepted = StreamOpenResponse::Accepted { session, features: 0, heartbeat_ms };
         let told = timeout(HANDSHAKE_TIMEOUT, self.control.write(&Control::StreamOpenResponse(accepted))).await;
         told.map_err(|_| HandshakeError::Timeout)??;

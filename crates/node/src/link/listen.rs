@@ -7,6 +7,12 @@ use quinn::{Endpoint, TokioRuntime};
 use super::{secrets::Secrets, tls, transport};
 use crate::{credentials::TlsError, settings::TunnelListen};
 
+/// The most first packets that wait until it is decided whether they are answered.
+const INCOMING_MAX: usize = 4_096;
+
+/// What may follow each of them meanwhile.
+const INCOMING_BYTES: u64 = 16 * 1024;
+
 /// Why a server cannot listen for clients.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -46,5 +52,11 @@ pub fn listen(settings: &TunnelListen) -> Result<Endpoint, ListenError> {
 pub fn server_config(settings: &TunnelListen) -> Result<quinn::ServerConfig, TlsError> {
     let mut config = tls::server_config(settings)?;
     Secrets::of(&settings.credentials).seal_tokens(&mut config)?;
+    config.transport_config(transport::config_for_strangers(settings.congestion));
+    // Handshakes are begun or refused as they come; what comes in between is little.
+    config
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES * 64);
     Ok(config)
 }

@@ -3,10 +3,12 @@
 pub mod client_trust;
 pub mod control;
 pub mod dial;
+pub mod doorway;
 pub mod handshake;
 pub mod listen;
 mod pinned;
 mod provider;
+pub mod reason;
 pub mod roam;
 mod secrets;
 pub mod tls;

@@ -28,8 +28,33 @@ const DEAD_AFTER_MS: u32 = 20_000;
 /// What both sides ask the kernel for on a UDP socket.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// What a client may send before it has registered, in bytes: the largest control frame, with its length.
+const REGISTRATION_BYTES: u32 = 65 * 1024;
+
 /// Returns the transport settings of a link. Each side chooses how it sends.
 pub fn config(congestion: Congestion) -> Arc<TransportConfig> {
+    Arc::new(open(congestion))
+}
+
+/// Returns the transport settings of a connection whose peer has not registered yet: it may have a control stream with
+/// one frame on it, and nothing else.
+pub fn config_for_strangers(congestion: Congestion) -> Arc<TransportConfig> {
+    let mut transport = open(congestion);
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .receive_window(VarInt::from_u32(REGISTRATION_BYTES));
+    Arc::new(transport)
+}
+
+/// Gives a peer that has registered what [`config`] gives.
+pub fn open_up(quic: &quinn::Connection) {
+    quic.set_receive_window(VarInt::MAX);
+    quic.set_max_concurrent_bi_streams(VarInt::from_u32(BIDI_STREAMS_START));
+    quic.set_max_concurrent_uni_streams(VarInt::from_u32(UNI_STREAMS));
+}
+
+fn open(congestion: Congestion) -> TransportConfig {
     let mut ack_frequency = AckFrequencyConfig::default();
     // A lone request must not wait for the peer's 25 ms delayed acknowledgement to be known as lost.
     ack_frequency.max_ack_delay(Some(Duration::from_millis(1)));
@@ -53,7 +78,7 @@ pub fn config(congestion: Congestion) -> Arc<TransportConfig> {
         Congestion::Adaptive => transport.congestion_controller_factory(Arc::new(Adaptive)),
         Congestion::Cubic => transport.congestion_controller_factory(Arc::new(CubicConfig::default())),
     };
-    Arc::new(transport)
+    transport
 }
 
 /// Binds a UDP socket with large buffers, for IPv4 and IPv6 alike where `address` is an IPv6 wildcard.

@@ -15,6 +15,7 @@ use adit_core::{
     dial::DialRules,
     failure::Failure,
     group::Member,
+    handshakes::HalfOpen,
     id::{Group, Identity, Proof, SessionId},
     limits::{Limits, Timeouts},
     route::{Conflict, RouteTable},
@@ -44,6 +45,7 @@ use crate::{
     link::{
         Close, Link,
         client_trust::ClientTrust,
+        doorway::{Doorway, Place},
         handshake::{self, Applicant, HandshakeError},
         listen::{listen, server_config},
     },
@@ -100,6 +102,8 @@ struct Lobby {
     /// What the clients of each group are to have.
     wanted: DashMap<Group, watch::Sender<Option<Packed>>>,
     sessions: AtomicU64,
+    /// Clients on their way in.
+    doorway: Arc<Doorway>,
     watch: Option<Arc<Watch>>,
     unread: Unread,
 }
@@ -158,6 +162,7 @@ impl Server {
             }),
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
+            doorway: Arc::default(),
             watch: watch.clone(),
             unread: Unread::new(&limits, &timeouts),
         };
@@ -258,6 +263,11 @@ impl ServerControl {
         self.handles.open.cancelled().await;
     }
 
+    /// Returns how many clients are on their way to a link.
+    pub fn half_open(&self) -> HalfOpen {
+        self.lobby.doorway.half_open()
+    }
+
     /// Puts new settings in force, as a whole or not at all; no request is dropped.
     ///
     /// Rules, groups, upstreams, limits, waits and certificates change for what comes next. Links of clients that
@@ -338,7 +348,10 @@ async fn accept_links(endpoint: Endpoint, lobby: Arc<Lobby>, stopping: Stopping)
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { break };
-                sessions.spawn(Arc::clone(&lobby).serve(incoming, stopping.clone()));
+                let limits = lobby.house_rules.load().limits;
+                if let Some((incoming, place)) = lobby.doorway.knock(incoming, &limits) {
+                    sessions.spawn(Arc::clone(&lobby).serve(incoming, place, stopping.clone()));
+                }
             }
         }
     }
@@ -386,17 +399,12 @@ impl Lobby {
         self.wanted.entry(group.clone()).or_insert_with(|| watch::Sender::new(None)).clone()
     }
 
-    async fn serve(self: Arc<Self>, incoming: Incoming, stopping: Stopping) {
+    async fn serve(self: Arc<Self>, incoming: Incoming, place: Place, stopping: Stopping) {
         let peer = incoming.remote_address();
-        match self.register(incoming).await {
+        match handshake::welcome(incoming, place).await {
             Ok(applicant) => self.hold(applicant, stopping).await,
             Err(error) => tracing::warn!(%peer, "no link: {error}"),
         }
-    }
-
-    async fn register(&self, incoming: Incoming) -> Result<Applicant, HandshakeError> {
-        let quic = incoming.await?;
-        handshake::welcome(quic).await
     }
 
     /// Lets a client join, or tells it why not.
