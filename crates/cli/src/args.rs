@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use adit_node::{Client, Server, ingress::handed::Handed, node::StartError, settings::ServerUrl};
+use adit_node::{Client, Server, expiry::Dated, ingress::handed::Handed, node::StartError, settings::ServerUrl};
 use clap::{Parser, Subcommand};
 use http::{Method, Uri};
 
@@ -142,7 +142,7 @@ pub fn run(args: Args) -> ExitCode {
 
 fn server(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
     let handed = handed?;
-    let Loaded { settings, files } = config::server(path, &working_directory())?;
+    let Loaded { settings, files, certificates } = config::server(path, &working_directory())?;
     live(async |stop| {
         let server = Server::bind_with(settings, handed).await?;
         let tunnel = server.tunnel_address().map_err(StartError::Socket)?;
@@ -155,7 +155,14 @@ fn server(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
             "server is up"
         );
         let control = server.control();
-        let again = || reload(path, config::server(path, &working_directory()), |settings| control.reload(settings));
+        control.watch_certificates(certificates);
+        let again = || {
+            reload(path, config::server(path, &working_directory()), |settings, certificates| {
+                let unchanged = control.reload(settings)?;
+                control.watch_certificates(certificates);
+                Ok(unchanged)
+            })
+        };
         tokio::select! {
             () = server.run(stop) => {}
             () = told(control.ready()) => {}
@@ -167,7 +174,7 @@ fn server(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
 
 fn client(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
     let handed = handed?;
-    let Loaded { settings, files } = config::client(path, &working_directory())?;
+    let Loaded { settings, files, certificates } = config::client(path, &working_directory())?;
     live(async |stop| {
         let servers: Vec<_> = settings.tunnel.connect.iter().map(ToString::to_string).collect();
         let client = Client::bind_with(settings, handed).await?;
@@ -179,7 +186,14 @@ fn client(path: &Path, handed: anyhow::Result<Handed>) -> Result<(), Failed> {
             "client is up"
         );
         let control = client.control();
-        let again = || reload(path, config::client(path, &working_directory()), |settings| control.reload(settings));
+        control.watch_certificates(certificates);
+        let again = || {
+            reload(path, config::client(path, &working_directory()), |settings, certificates| {
+                let unchanged = control.reload(settings)?;
+                control.watch_certificates(certificates);
+                Ok(unchanged)
+            })
+        };
         tokio::select! {
             () = client.run(stop) => {}
             () = told(control.ready()) => {}
@@ -200,11 +214,11 @@ async fn told(ready: impl Future<Output = ()>) {
 fn reload<T>(
     path: &Path,
     loaded: Result<Loaded<T>, ConfigError>,
-    apply: impl FnOnce(T) -> Result<Vec<&'static str>, StartError>,
+    apply: impl FnOnce(T, Vec<Dated>) -> Result<Vec<&'static str>, StartError>,
 ) -> Option<Vec<PathBuf>> {
     let loaded = loaded.map_err(|error| error.to_string());
-    let applied = loaded.and_then(|Loaded { settings, files }| {
-        apply(settings).map(|unchanged| (unchanged, files)).map_err(|error| error.to_string())
+    let applied = loaded.and_then(|Loaded { settings, files, certificates }| {
+        apply(settings, certificates).map(|unchanged| (unchanged, files)).map_err(|error| error.to_string())
     });
     match applied {
         Ok((unchanged, files)) => {

@@ -9,9 +9,10 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::mpsc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// Longer than anything takes on a busy machine: only a test that fails waits for it.
@@ -158,4 +159,18 @@ fn a_token_that_others_may_read_is_refused() {
     let allowed = fs::read_to_string(&path).unwrap() + "allow_readable_keys = true\n";
     fs::write(&path, allowed).unwrap();
     assert!(check().status.success());
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_named_in_the_log() {
+    let home = home();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let left = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + Duration::from_secs(3 * 24 * 60 * 60 + 60);
+    params.not_after = date_time_ymd(1970, 1, 1) + left;
+    fs::write(home.path().join("certs/server.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    // Keeps the mode of what was there.
+    fs::write(home.path().join("certs/server.key"), key.serialize_pem()).unwrap();
+    let mut server = Node::start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
+    server.says(&["\"level\":\"WARN\"", "ends soon", "\"file\":\"./certs/server.pem\"", "\"days\":3"]);
 }

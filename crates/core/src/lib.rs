@@ -22,6 +22,7 @@
 //! 15. [`dial`] which addresses may be dialled
 //! 16. [`conduct`] whether the other end of a link behaves
 //! 17. [`handshakes`] whether to begin a handshake
+//! 18. [`expiry`] when to say that a certificate ends
 
 pub mod token;
 pub mod id;
@@ -40,3 +41,4 @@ pub mod health;
 pub mod dial;
 pub mod conduct;
 pub mod handshakes;
+pub mod expiry;

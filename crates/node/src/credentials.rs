@@ -6,6 +6,7 @@ mod private;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use adit_core::token::{BadToken, Token};
@@ -13,7 +14,9 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
 };
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, revocation_list::CertificateRevocationList,
+};
 
 use self::private::Secret;
 pub use self::{
@@ -221,6 +224,22 @@ pub fn crls_from_file(path: &Path) -> Result<Vec<CertificateRevocationListDer<'s
         return Err(bad(pem::Error::NoItemsFound));
     }
     Ok(lists)
+}
+
+/// Returns when the first certificate in a file ends, or the first revocation list is overdue; none where there is
+/// nothing of that kind.
+pub fn end(path: &Path) -> Option<SystemTime> {
+    let pem = read(path).ok()?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).flatten().filter_map(|certificate| {
+        let (_, certificate) = X509Certificate::from_der(&certificate).ok()?;
+        Some(certificate.validity().not_after.timestamp())
+    });
+    let lists = CertificateRevocationListDer::pem_slice_iter(&pem).flatten().filter_map(|list| {
+        let (_, list) = CertificateRevocationList::from_der(&list).ok()?;
+        Some(list.next_update()?.timestamp())
+    });
+    let first = certificates.chain(lists).min()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(first).unwrap_or(0)))
 }
 
 /// Reads a token. White space around it does not count.

@@ -32,25 +32,26 @@
 //! Lowest first; a file uses only what stands above it (`just layers` checks):
 //!
 //! 1. [`credentials`] certificates and keys, and whom to trust
-//! 2. [`settings`] what a node is told to do
-//! 3. [`meter`] what is counted
-//! 4. [`watch`] the exchanges in flight
-//! 5. [`access`] one exchange's record: counted and logged when it is dropped
-//! 6. [`tail`] a probe behind the last packet of what was written
-//! 7. [`conduct`] how the two ends of a link behave
-//! 8. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 9. [`unread`] what has arrived and is not read, of all streams together
-//! 10. [`body`] bodies on their way to and from a stream
-//! 11. [`upgrade`] raw bytes after a switch of protocols
-//! 12. [`link`] one authenticated QUIC connection
-//! 13. [`exchange`] `ask` and `answer`
-//! 14. [`registry`] who is connected
-//! 15. [`egress`] out to an upstream
-//! 16. [`push`] rules that a server sends to its clients
-//! 17. [`ingress`] in from a visitor
-//! 18. [`session`] one link's life
-//! 19. [`admin`] what an operator sees and does
-//! 20. [`node`] wires and owns everything
+//! 2. [`expiry`] which certificates end when
+//! 3. [`settings`] what a node is told to do
+//! 4. [`meter`] what is counted
+//! 5. [`watch`] the exchanges in flight
+//! 6. [`access`] one exchange's record: counted and logged when it is dropped
+//! 7. [`tail`] a probe behind the last packet of what was written
+//! 8. [`conduct`] how the two ends of a link behave
+//! 9. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 10. [`unread`] what has arrived and is not read, of all streams together
+//! 11. [`body`] bodies on their way to and from a stream
+//! 12. [`upgrade`] raw bytes after a switch of protocols
+//! 13. [`link`] one authenticated QUIC connection
+//! 14. [`exchange`] `ask` and `answer`
+//! 15. [`registry`] who is connected
+//! 16. [`egress`] out to an upstream
+//! 17. [`push`] rules that a server sends to its clients
+//! 18. [`ingress`] in from a visitor
+//! 19. [`session`] one link's life
+//! 20. [`admin`] what an operator sees and does
+//! 21. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -59,6 +60,7 @@
 //! datagrams are batched.
 
 pub mod credentials;
+pub mod expiry;
 pub mod settings;
 pub mod meter;
 pub mod watch;

@@ -122,6 +122,7 @@ impl Running {
         tokio::select! {
             () = all => {}
             () = unread.watch() => {}
+            never = handles.expiries.watch() => match never {},
         }
     }
 }

@@ -6,9 +6,16 @@ mod resolve;
 pub mod tokens;
 mod tunnel;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use adit_node::settings::{ClientSettings, ServerSettings, resolve::ResolveError};
+use adit_node::{
+    credentials,
+    expiry::Dated,
+    settings::{ClientSettings, ServerSettings, resolve::ResolveError},
+};
 use figment::{
     Figment,
     providers::{Env, Format, Toml},
@@ -58,6 +65,17 @@ pub struct Loaded<T> {
     pub settings: T,
     /// The files that it names: certificates and keys.
     pub files: Vec<PathBuf>,
+    /// When the certificates and revocation lists in those files end.
+    pub certificates: Vec<Dated>,
+}
+
+impl<T> Loaded<T> {
+    fn new(settings: T, files: Vec<PathBuf>) -> Self {
+        let unique: BTreeSet<&PathBuf> = files.iter().collect();
+        let dated = |file: &PathBuf| Some(Dated { file: file.display().to_string(), end: credentials::end(file)? });
+        let certificates = unique.into_iter().filter_map(dated).collect();
+        Self { settings, files, certificates }
+    }
 }
 
 /// Loads the configuration of a server. Relative paths in it start at `base`.
@@ -69,7 +87,7 @@ pub fn server(path: &Path, base: &Path) -> Result<Loaded<ServerSettings>, Config
     let (file, located) = load::<ServerFile>(path)?;
     let files = resolve::server_files(&file, base);
     let settings = resolve::server(file, base).map_err(|error| place(&located, error))?;
-    Ok(Loaded { settings, files })
+    Ok(Loaded::new(settings, files))
 }
 
 /// Loads the configuration of a client. Relative paths in it start at `base`.
@@ -81,7 +99,7 @@ pub fn client(path: &Path, base: &Path) -> Result<Loaded<ClientSettings>, Config
     let (file, located) = load::<ClientFile>(path)?;
     let files = resolve::client_files(&file, base);
     let settings = resolve::client(file, base).map_err(|error| place(&located, error))?;
-    Ok(Loaded { settings, files })
+    Ok(Loaded::new(settings, files))
 }
 
 /// Loads a configuration of the kind that its `[tunnel]` shows.

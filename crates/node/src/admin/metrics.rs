@@ -1,6 +1,10 @@
 //! Metrics in the text format of Prometheus. Labels come from configuration, never from a request.
 
-use std::{fmt, fs, sync::Arc, time::Duration};
+use std::{
+    fmt, fs,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use adit_core::group::{Carrier, Health};
 use prometheus_client::{
@@ -12,6 +16,7 @@ use prometheus_client::{
 
 use super::view::health_name;
 use crate::{
+    expiry::Dated,
     meter::{BUCKET_BOUNDS_US, Histogram, Meter},
     registry::{GroupLinks, Registry, Traffic},
 };
@@ -20,9 +25,9 @@ use crate::{
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Returns everything as it is now.
-pub(super) fn text(registry: Arc<Registry>) -> Result<String, fmt::Error> {
+pub(super) fn text(registry: Arc<Registry>, certificates: Arc<Vec<Dated>>) -> Result<String, fmt::Error> {
     let mut exposition = Exposition::default();
-    exposition.register_collector(Box::new(Snapshot { registry }));
+    exposition.register_collector(Box::new(Snapshot { registry, certificates }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &exposition)?;
     Ok(text)
@@ -32,6 +37,7 @@ pub(super) fn text(registry: Arc<Registry>) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct Snapshot {
     registry: Arc<Registry>,
+    certificates: Arc<Vec<Dated>>,
 }
 
 impl Collector for Snapshot {
@@ -42,6 +48,7 @@ impl Collector for Snapshot {
         links(&mut encoder, &groups)?;
         retries(&mut encoder, &groups)?;
         tasks(&mut encoder)?;
+        expiries(&mut encoder, &self.certificates)?;
         process(&mut encoder)
     }
 }
@@ -146,6 +153,17 @@ fn tasks(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let alive = u64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(u64::MAX);
     let help = "Tasks that have not ended";
     ConstGauge::new(alive).encode(encoder.encode_descriptor("adit_tasks", help, None, MetricType::Gauge)?)
+}
+
+fn expiries(encoder: &mut DescriptorEncoder<'_>, certificates: &[Dated]) -> fmt::Result {
+    let (name, help) =
+        ("adit_certificate_expiry_timestamp_seconds", "When the first certificate or list in a file ends");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for Dated { file, end } in certificates {
+        let end = end.duration_since(UNIX_EPOCH).unwrap_or_default();
+        gauge(&mut family, [("file", file.as_str())], end.as_secs())?;
+    }
+    Ok(())
 }
 
 /// What Linux says of this process; elsewhere there is nothing to say.

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::view::Config;
 use crate::{
     egress::service::{Egress, Routes},
+    expiry::Expiries,
     ingress::{
         handed::{Handed, Role},
         listener::{BindError, Listener},
@@ -70,6 +71,8 @@ pub struct Handles {
     pub needs: Option<Arc<GroupLinks>>,
     /// Cancelled once the entries take visitors.
     pub open: CancellationToken,
+    /// When its certificates end.
+    pub expiries: Expiries,
     /// What the node was told.
     pub config: ArcSwap<Config>,
 }

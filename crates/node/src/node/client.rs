@@ -39,6 +39,7 @@ use crate::{
         guard::Guard,
         service::{Egress, Routes},
     },
+    expiry::{Dated, Expiries},
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
         handed::{Handed, Role},
@@ -206,6 +207,7 @@ impl Client {
             pushed: caller.pushed.clone(),
             needs: Some(Arc::clone(&caller.servers)),
             open: CancellationToken::new(),
+            expiries: Expiries::default(),
             config: ArcSwap::from_pointee(told),
         });
         let control = ClientControl {
@@ -274,6 +276,11 @@ impl ClientControl {
     pub async fn ready(&self) {
         self.handles.open.cancelled().await;
         self.caller.servers.joined().await;
+    }
+
+    /// Says in logs and metrics when these certificates end, and says nothing of others any more.
+    pub fn watch_certificates(&self, certificates: Vec<Dated>) {
+        self.handles.expiries.replace(certificates);
     }
 
     /// Puts new settings in force, as a whole or not at all; no request is dropped.

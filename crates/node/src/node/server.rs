@@ -37,6 +37,7 @@ use crate::{
         guard::Guard,
         service::{Egress, Routes},
     },
+    expiry::{Dated, Expiries},
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
         handed::{Handed, Role},
@@ -191,6 +192,7 @@ impl Server {
             pushed: Vec::new(),
             needs: None,
             open: CancellationToken::new(),
+            expiries: Expiries::default(),
             config: ArcSwap::from_pointee(told),
         };
         let control = ServerControl {
@@ -266,6 +268,11 @@ impl ServerControl {
     /// Returns how many clients are on their way to a link.
     pub fn half_open(&self) -> HalfOpen {
         self.lobby.doorway.half_open()
+    }
+
+    /// Says in logs and metrics when these certificates end, and says nothing of others any more.
+    pub fn watch_certificates(&self, certificates: Vec<Dated>) {
+        self.handles.expiries.replace(certificates);
     }
 
     /// Puts new settings in force, as a whole or not at all; no request is dropped.

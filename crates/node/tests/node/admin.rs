@@ -1,7 +1,11 @@
 //! The admin interface of whole nodes.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, UNIX_EPOCH},
+};
 
+use adit_node::expiry::Dated;
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -296,4 +300,18 @@ async fn an_idle_admin_connection_is_answered_once_more_by_a_node_that_drains() 
     let mut rest = String::new();
     timeout(Duration::from_secs(10), kept.read_to_string(&mut rest)).await.unwrap().unwrap();
     assert!(rest.contains("HTTP/1.1 503") && rest.contains("connection: close"), "{rest}");
+}
+
+#[tokio::test]
+async fn metrics_say_when_certificates_end() {
+    let tunnel = Tunnel::start().await;
+    let end = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+    let dated = Dated { file: "certs/server.pem".to_owned(), end };
+    tunnel.server_control.watch_certificates(vec![dated.clone()]);
+    tunnel.client_control.watch_certificates(vec![dated]);
+    for admin in [tunnel.server_admin, tunnel.client_admin] {
+        let (_, metrics) = get(admin, "/metrics").await;
+        let line = "adit_certificate_expiry_timestamp_seconds{file=\"certs/server.pem\"} 1900000000";
+        assert!(metrics.lines().any(|seen| seen == line), "{metrics}");
+    }
 }
