@@ -184,7 +184,8 @@ async fn a_push_cannot_make_a_client_dial_its_own_admin_interface() {
     pushing(&mut server, push(tunnel.client_admin));
     tunnel.server_control.reload(server).unwrap();
     let ack = config_ack(tunnel.server_admin).await;
-    assert_eq!(ack["why"], format!("upstreams.shared: {} is this client itself", tunnel.client_admin));
+    let own = tunnel.client_admin;
+    assert_eq!(ack["why"], format!("upstreams.shared: {own} is this node itself, which listens on {own}"));
 }
 
 #[tokio::test]
