@@ -1,6 +1,7 @@
 //! Which one of several takes the next exchange.
 
 pub mod latency;
+pub mod pace;
 pub mod policy;
 
 /// Picks one of `count` by the power of two choices: of two drawn at random, the one with less load
@@ -12,18 +13,24 @@ pub fn less_loaded_of_two<L>(count: usize, random: u64, load: impl Fn(usize) -> 
 where
     L: PartialOrd,
 {
-    if count == 0 {
-        return None;
-    }
-    let first = draw(count, random & 0xffff_ffff);
-    // Distinct from the first: a draw among the others.
-    let second = (first + 1 + draw(count.max(2) - 1, random >> 32)) % count;
+    let [first, second] = two_of(count, random)?;
     match (load(first), load(second)) {
         (Some(a), Some(b)) if b < a => Some(second),
         (Some(_), Some(_) | None) => Some(first),
         (None, Some(_)) => Some(second),
         (None, None) => (0..count).map(|step| (first + step) % count).find(|index| load(*index).is_some()),
     }
+}
+
+/// Draws two of `count`; one twice where there is only one. `random` is 64 random bits.
+pub fn two_of(count: usize, random: u64) -> Option<[usize; 2]> {
+    if count == 0 {
+        return None;
+    }
+    let first = draw(count, random & 0xffff_ffff);
+    // Distinct from the first: a draw among the others.
+    let second = (first + 1 + draw(count.max(2) - 1, random >> 32)) % count;
+    Some([first, second])
 }
 
 /// Maps 32 random bits to `0..count` (Lemire 2019, "Fast Random Integer Generation in an Interval").

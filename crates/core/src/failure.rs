@@ -228,6 +228,38 @@ impl Failure {
         Self::ALL.into_iter().find(|failure| u64::from(failure.reset_code()) == code)
     }
 
+    /// Returns whether it speaks against whoever was asked, and not against the request, its visitor or its route.
+    pub fn blames_answerer(self) -> bool {
+        match self {
+            Self::LinkLost => true,
+            Self::UpstreamUnresolved => true,
+            Self::UpstreamRefused => true,
+            Self::UpstreamTls => true,
+            Self::UpstreamReset => true,
+            Self::UpstreamProtocol => true,
+            Self::UpstreamForbidden => true,
+            Self::Overloaded => true,
+            Self::Timeout => true,
+            Self::Protocol => true,
+            Self::BadRequest => false,
+            Self::NoRoute => false,
+            Self::BodyTooLarge => false,
+            Self::TargetTooLong => false,
+            Self::HeadTooLarge => false,
+            Self::RequestTimeout => false,
+            Self::NoClient => false,
+            Self::NoServer => false,
+            Self::Draining => false,
+            Self::Loop => false,
+            Self::Cancelled => false,
+            Self::SlowReader => false,
+            Self::UpstreamUnswitchable => false,
+            Self::Unauthorized => false,
+            Self::Forbidden => false,
+            Self::RateLimited => false,
+        }
+    }
+
     /// Returns whether the request certainly had no effect, so that any method may be sent again elsewhere
     /// (RFC 9110 §9.2.2).
     pub fn retryable(self) -> bool {

@@ -1,16 +1,22 @@
 //! The members of a group: decisions over an opaque link handle.
 
+use std::time::Duration;
+
 use crate::{
     balance,
     id::{ClientId, Identity, SessionId},
 };
 
-/// What a group needs to know of a link.
+/// What a group needs to know of a link. All times are since any fixed start.
 pub trait Carrier {
     /// Returns whether the link can take a new exchange.
     fn health(&self) -> Health;
-    /// Returns how many exchanges it carries.
-    fn in_flight(&self) -> u32;
+    /// Returns what a new exchange would cost on it, to be compared with others: see [`Pace::cost`].
+    ///
+    /// [`Pace::cost`]: crate::balance::pace::Pace::cost
+    fn cost(&self, now: Duration) -> f32;
+    /// Takes the turn to probe a link that is set aside, where it is due and nobody else has.
+    fn take_probe(&self, now: Duration) -> bool;
 }
 
 /// Whether a link can take a new exchange.
@@ -20,6 +26,8 @@ pub enum Health {
     Healthy,
     /// It has as many exchanges as it may have; a new one has to wait.
     Full,
+    /// The other end failed what it was asked; it is used when there is no other, and to see whether it still does.
+    Aside,
     /// Nothing came back for too long; it is used when there is no other.
     Suspect,
     /// It goes away and takes nothing new.
@@ -66,19 +74,32 @@ impl<L: Carrier + Clone> Members<L> {
         Self(self.0.iter().filter(|member| member.session != session).cloned().collect())
     }
 
-    /// Picks the member for a new exchange: a healthy one, or else a full one, or else a suspect one, and never
-    /// one of those to avoid. Allocates nothing.
+    /// Picks the member for a new exchange: a healthy one, or else a full one, or else one that is set aside, or else a
+    /// suspect one, and never one of those to avoid. Returns with it whether the exchange is a probe. Allocates nothing.
     ///
-    /// `random` is 64 random bits.
-    pub fn pick(&self, random: u64, avoid: &[SessionId]) -> Option<&Member<L>> {
+    /// `random` is 64 random bits. What is asked again, and so has something to avoid, is no probe.
+    pub fn pick(&self, random: u64, avoid: &[SessionId], now: Duration) -> Option<(&Member<L>, bool)> {
+        if avoid.is_empty() {
+            let drawn = balance::two_of(self.0.len(), random)?;
+            let due = |index: &usize| self.0.get(*index).is_some_and(|member| member.link.take_probe(now));
+            if let Some(index) = drawn.into_iter().find(due) {
+                return self.0.get(index).map(|member| (member, true));
+            }
+        }
         let of = |wanted: Health| {
             balance::less_loaded_of_two(self.0.len(), random, |index| {
                 let member = self.0.get(index).filter(|member| !avoid.contains(&member.session))?;
-                (member.link.health() == wanted).then(|| member.link.in_flight())
+                (member.link.health() == wanted).then(|| member.link.cost(now))
             })
         };
-        let index = of(Health::Healthy).or_else(|| of(Health::Full)).or_else(|| of(Health::Suspect))?;
-        self.0.get(index)
+        let some = || of(Health::Full).or_else(|| of(Health::Aside)).or_else(|| of(Health::Suspect));
+        let index = of(Health::Healthy).or_else(some)?;
+        self.0.get(index).map(|member| (member, false))
+    }
+
+    /// Returns whether there is a member that takes exchanges, however it is doing.
+    pub fn takes_any(&self) -> bool {
+        self.0.iter().any(|member| member.link.health() != Health::Draining)
     }
 
     /// Returns whether what was asked of a session is better asked of another one: its link is suspect, and there is
@@ -89,7 +110,7 @@ impl<L: Carrier + Clone> Members<L> {
             match member.link.health() {
                 Health::Suspect => suspect |= member.session == session,
                 Health::Healthy | Health::Full => other |= member.session != session,
-                Health::Draining => {}
+                Health::Aside | Health::Draining => {}
             }
         }
         suspect && other
@@ -110,16 +131,22 @@ impl<L: Carrier + Clone> Members<L> {
 mod tests {
     use super::*;
 
+    /// How it is, and what it costs.
     #[derive(Clone, Debug)]
-    struct Fake(Health, u32);
+    struct Fake(Health, u8);
 
     impl Carrier for Fake {
         fn health(&self) -> Health {
             self.0
         }
 
-        fn in_flight(&self) -> u32 {
-            self.1
+        fn cost(&self, _: Duration) -> f32 {
+            self.1.into()
+        }
+
+        /// Those that are set aside are due at 1 s.
+        fn take_probe(&self, now: Duration) -> bool {
+            self.0 == Health::Aside && now >= Duration::from_secs(1)
         }
     }
 
@@ -142,8 +169,8 @@ mod tests {
 
     fn picked(members: &Members<Fake>) -> Vec<u64> {
         let mut sessions: Vec<_> = (0..64_u64)
-            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15), &[]))
-            .map(|member| member.session.0)
+            .filter_map(|step| members.pick(step.wrapping_mul(0x9e37_79b9_7f4a_7c15), &[], Duration::ZERO))
+            .map(|(member, _)| member.session.0)
             .collect();
         sessions.sort_unstable();
         sessions.dedup();
@@ -152,11 +179,14 @@ mod tests {
 
     #[test]
     fn healthy_members_are_preferred_and_draining_ones_never_taken() {
-        use Health::{Draining, Full, Healthy, Suspect};
+        use Health::{Aside, Draining, Full, Healthy, Suspect};
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Healthy, 9), Fake(Draining, 0), Fake(Healthy, 9)])), [1, 3]);
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Full, 9), Fake(Healthy, 5)])), [2]);
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Full, 9)])), [1]);
         assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Draining, 0)])), [0]);
+        assert_eq!(picked(&group(&[Fake(Aside, 0), Fake(Suspect, 0), Fake(Healthy, 9)])), [2]);
+        assert_eq!(picked(&group(&[Fake(Aside, 0), Fake(Full, 9)])), [1]);
+        assert_eq!(picked(&group(&[Fake(Suspect, 0), Fake(Aside, 0)])), [1]);
         assert_eq!(picked(&group(&[Fake(Draining, 0)])), []);
         assert!(group(&[Fake(Draining, 0)]).is_draining());
         assert_eq!(picked(&group(&[])), []);
@@ -166,10 +196,23 @@ mod tests {
     #[test]
     fn the_one_to_avoid_is_avoided() {
         let members = group(&[Fake(Health::Healthy, 0), Fake(Health::Suspect, 9)]);
-        assert_eq!(members.pick(0, &[SessionId(0)]).map(|member| member.session), Some(SessionId(1)));
-        assert!(members.pick(0, &[SessionId(1), SessionId(0)]).is_none());
-        let alone = group(&[Fake(Health::Healthy, 0)]);
-        assert!(alone.pick(0, &[SessionId(0)]).is_none());
+        let pick = |members: &Members<Fake>, avoid: &[SessionId]| {
+            members.pick(0, avoid, Duration::ZERO).map(|(member, _)| member.session.0)
+        };
+        assert_eq!(pick(&members, &[SessionId(0)]), Some(1));
+        assert_eq!(pick(&members, &[SessionId(1), SessionId(0)]), None);
+        assert_eq!(pick(&group(&[Fake(Health::Healthy, 0)]), &[SessionId(0)]), None);
+    }
+
+    #[test]
+    fn one_that_is_set_aside_is_probed_when_it_is_due_and_not_by_what_is_asked_again() {
+        let members = group(&[Fake(Health::Aside, 0), Fake(Health::Healthy, 9)]);
+        let pick = |avoid: &[SessionId], seconds| {
+            members.pick(7, avoid, Duration::from_secs(seconds)).map(|(member, probe)| (member.session.0, probe))
+        };
+        assert_eq!(pick(&[], 0), Some((1, false)));
+        assert_eq!(pick(&[], 1), Some((0, true)));
+        assert_eq!(pick(&[SessionId(9)], 1), Some((1, false)));
     }
 
     #[test]

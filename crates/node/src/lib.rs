@@ -37,21 +37,22 @@
 //! 4. [`meter`] what is counted
 //! 5. [`watch`] the exchanges in flight
 //! 6. [`access`] one exchange's record: counted and logged when it is dropped
-//! 7. [`tail`] a probe behind the last packet of what was written
-//! 8. [`conduct`] how the two ends of a link behave
-//! 9. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 10. [`unread`] what has arrived and is not read, of all streams together
-//! 11. [`body`] bodies on their way to and from a stream
-//! 12. [`upgrade`] raw bytes after a switch of protocols
-//! 13. [`link`] one authenticated QUIC connection
-//! 14. [`exchange`] `ask` and `answer`
-//! 15. [`registry`] who is connected
-//! 16. [`egress`] out to an upstream
-//! 17. [`push`] rules that a server sends to its clients
-//! 18. [`ingress`] in from a visitor
-//! 19. [`session`] one link's life
-//! 20. [`admin`] what an operator sees and does
-//! 21. [`node`] wires and owns everything
+//! 7. [`aside`] whether something that fails is set aside
+//! 8. [`tail`] a probe behind the last packet of what was written
+//! 9. [`conduct`] how the two ends of a link behave
+//! 10. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 11. [`unread`] what has arrived and is not read, of all streams together
+//! 12. [`body`] bodies on their way to and from a stream
+//! 13. [`upgrade`] raw bytes after a switch of protocols
+//! 14. [`link`] one authenticated QUIC connection
+//! 15. [`exchange`] `ask` and `answer`
+//! 16. [`registry`] who is connected
+//! 17. [`egress`] out to an upstream
+//! 18. [`push`] rules that a server sends to its clients
+//! 19. [`ingress`] in from a visitor
+//! 20. [`session`] one link's life
+//! 21. [`admin`] what an operator sees and does
+//! 22. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -65,6 +66,7 @@ pub mod settings;
 pub mod meter;
 pub mod watch;
 pub mod access;
+pub mod aside;
 pub mod tail;
 pub mod conduct;
 pub mod stream;

@@ -1,6 +1,7 @@
 //! Who is connected: the groups and their links.
 
 pub mod retries;
+pub mod trial;
 
 use std::{
     pin::pin,
@@ -13,6 +14,7 @@ use std::{
 
 use adit_core::{
     group::{Carrier, Health, Member, Members},
+    health::Attempt,
     id::{Group, SessionId},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -22,7 +24,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::retries::Retries;
+pub use self::trial::Picked;
+use self::{retries::Retries, trial::Trial};
 use crate::{
     link::Link,
     meter::{Meter, Meters, Side},
@@ -78,6 +81,8 @@ impl Registry {
 #[derive(Debug)]
 pub struct GroupLinks {
     name: Group,
+    /// What times are counted from.
+    started: Instant,
     members: ArcSwap<Members<Link>>,
     /// Told at every join.
     joins: Notify,
@@ -87,15 +92,6 @@ pub struct GroupLinks {
     retries: Retries,
     /// What links carried that are not members any more.
     departed: Departed,
-}
-
-/// A link that was picked.
-#[derive(Clone, Debug)]
-pub struct Picked {
-    /// Its place in the group.
-    pub session: SessionId,
-    /// The link.
-    pub link: Link,
 }
 
 /// What links carried, below HTTP.
@@ -132,6 +128,7 @@ impl GroupLinks {
     fn new(name: Group, asked: Arc<Meter>) -> Self {
         Self {
             name,
+            started: Instant::now(),
             members: ArcSwap::default(),
             joins: Notify::new(),
             left_at: ArcSwapOption::empty(),
@@ -172,11 +169,16 @@ impl GroupLinks {
             // Listens before it looks, so that no join falls in between.
             let mut join = pin!(self.joins.notified());
             join.as_mut().enable();
-            if self.pick(&[]).is_ok() {
+            if self.members.load().takes_any() {
                 return;
             }
             join.await;
         }
+    }
+
+    /// Returns whether a link can be picked.
+    pub fn takes_any(&self) -> bool {
+        self.members.load().takes_any()
     }
 
     /// Picks the link for a new exchange, and never one of those to avoid.
@@ -184,13 +186,21 @@ impl GroupLinks {
     /// # Errors
     ///
     /// When there is none that takes one.
-    pub fn pick(&self, avoid: &[SessionId]) -> Result<Picked, NoLink> {
+    pub fn pick(&self, avoid: &[SessionId], now: Instant) -> Result<Picked, NoLink> {
         let members = self.members.load();
-        match members.pick(fastrand::u64(..), avoid) {
-            Some(member) => Ok(Picked { session: member.session, link: member.link.clone() }),
+        let chosen_at = now.saturating_duration_since(self.started);
+        match members.pick(fastrand::u64(..), avoid, chosen_at) {
+            Some((member, probe)) => {
+                Ok(Picked { session: member.session, link: member.link.clone(), attempt: Attempt { chosen_at, probe } })
+            }
             None if members.is_draining() => Err(NoLink::Draining),
             None => Err(NoLink::Absent),
         }
+    }
+
+    /// Begins to learn from an exchange how the member is doing. `timed` says that it is all the member's time.
+    pub fn try_out<'a>(&'a self, picked: &'a Picked, timed: bool) -> Trial<'a> {
+        Trial::new(self, picked, timed)
     }
 
     /// Returns whether one of these sessions is in the group and its link is not lost.

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use adit_core::{
     conduct::{Act, Syncs, excerpt},
-    group::Carrier,
     id::{Group, SessionId},
     limits::Limits,
     wire::{

@@ -3,6 +3,7 @@
 mod drain;
 mod groups;
 mod handshake;
+mod trouble;
 mod join;
 mod moving;
 mod reconnect;

@@ -95,7 +95,7 @@ fn labels(meter: &Meter) -> [(&str, &str); 2] {
 fn links(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt::Result {
     let mut family = encoder.encode_descriptor("adit_links", "Links", None, MetricType::Gauge)?;
     for group in groups {
-        for health in [Health::Healthy, Health::Full, Health::Suspect, Health::Draining] {
+        for health in [Health::Healthy, Health::Full, Health::Aside, Health::Suspect, Health::Draining] {
             let members = group.members();
             let count = members.as_slice().iter().filter(|member| member.link.health() == health).count();
             let labels = [("group", group.name().as_str()), ("health", health_name(health))];

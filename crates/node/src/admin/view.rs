@@ -117,6 +117,7 @@ pub(super) fn health_name(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
         Health::Full => "full",
+        Health::Aside => "aside",
         Health::Suspect => "suspect",
         Health::Draining => "draining",
     }

@@ -149,7 +149,7 @@ impl Server {
         match self.exchange(address, request, Reuse::Any).await {
             Ok(answered) => {
                 let now = waiting.answered(answered.sent_at);
-                self.tell(self.standing.succeeded(attempt, now), None::<ServerError>);
+                self.tell(self.standing.aside().succeeded(attempt, now), None::<ServerError>);
                 Ok(answered)
             }
             Err(NotSent::Malformed) => Err(NotAnswered::Lost(Failure::BadRequest)),
@@ -243,7 +243,7 @@ impl Server {
 
     /// Takes in how an active check went.
     pub fn checked<E: std::fmt::Display>(&self, result: Result<(), E>) {
-        let change = self.standing.checked(result.is_ok(), self.started.elapsed());
+        let change = self.standing.aside().checked(result.is_ok(), self.started.elapsed());
         self.tell(change, result.err());
     }
 
@@ -291,7 +291,7 @@ impl Server {
 
     fn failed(&self, attempt: Attempt, error: &ServerError) {
         tracing::debug!(upstream = %self.upstream, server = %self.url(), %error, "no response");
-        self.tell(self.standing.failed(attempt, self.started.elapsed()), Some(error));
+        self.tell(self.standing.aside().failed(attempt, self.started.elapsed()), Some(error));
     }
 
     fn tell(&self, change: Change, error: Option<impl std::fmt::Display>) {

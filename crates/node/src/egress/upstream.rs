@@ -138,7 +138,7 @@ impl Upstream {
             let load = server.standing().load(now);
             ServerSnapshot {
                 url: server.url().clone(),
-                healthy: server.standing().is_open(),
+                healthy: server.standing().aside().is_open(),
                 in_flight: load.in_flight,
                 latency_ms: load.latency.map(|latency| latency.as_secs_f64() * 1e3),
             }
@@ -216,7 +216,7 @@ impl Upstream {
     }
 
     fn due(&self, now: Duration) -> Option<usize> {
-        self.servers.iter().position(|server| server.standing().take_probe(now))
+        self.servers.iter().position(|server| server.standing().aside().take_probe(now))
     }
 
     fn healthy(&self, tried: &[usize], now: Duration) -> Option<usize> {
@@ -228,12 +228,12 @@ impl Upstream {
         };
         self.policy.pick(self.servers.len(), seed, |index| {
             let standing = self.servers.get(index)?.standing();
-            (standing.is_open() && !tried.contains(&index)).then(|| standing.load(now))
+            (standing.aside().is_open() && !tried.contains(&index)).then(|| standing.load(now))
         })
     }
 
     fn least_recently_failed(&self, tried: &[usize]) -> Option<usize> {
         let untried = (0..).zip(&self.servers).filter(|(index, _)| !tried.contains(index));
-        untried.min_by_key(|(_, server)| server.standing().failed_at()).map(|(index, _)| index)
+        untried.min_by_key(|(_, server)| server.standing().aside().failed_at()).map(|(index, _)| index)
     }
 }

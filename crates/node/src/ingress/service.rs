@@ -232,7 +232,9 @@ impl Ingress {
         for _ in 0..=route.options.retries {
             // Too much of the body is gone to send it again.
             let Some(this) = reading.take() else { break };
-            let picked = match self.pick(rules, route, &tried, deadline).await {
+            // One look at the clock less for most.
+            let now = if tried.is_empty() { record.start() } else { Instant::now() };
+            let picked = match self.pick(rules, route, &tried, now, deadline).await {
                 Ok(Some(picked)) => picked,
                 Ok(None) => break,
                 // What happened to the request says more than that it cannot be tried again.
@@ -248,15 +250,21 @@ impl Ingress {
                     && body.can_go_again()
                     && (sent == Sent::Nothing || route.group.retries().has(route.group.asked()))
             };
+            let trial = route.group.try_out(&picked, head.body == BodyKind::None);
             let patience = Patience { deadline, leave: &leave };
             let Unanswered { failure, sent } =
                 match exchange::ask(&picked.link, head, this, rules.limits, patience, record).await {
                     Ok(response) => {
+                        trial.answered();
                         body.settle();
                         return Ok(response);
                     }
                     Err(unanswered) => unanswered,
                 };
+            match sent {
+                Sent::Nothing => trial.unsent(),
+                Sent::Something => trial.failed(failure),
+            }
             failed = Some(failure);
             if !repeatable(&head.method, sent, failure) || Instant::now() >= deadline {
                 break;
@@ -276,15 +284,16 @@ impl Ingress {
         rules: &Rules,
         route: &Route,
         tried: &[SessionId],
+        now: Instant,
         deadline: Instant,
     ) -> Result<Option<Picked>, Failure> {
-        match route.group.pick(tried) {
+        match route.group.pick(tried, now) {
             Ok(picked) => return Ok(Some(picked)),
             Err(_) if route.group.has_any(tried) => return Ok(None),
             Err(NoLink::Absent | NoLink::Draining) => {}
         }
         route.group.rejoined(rules.timeouts.rejoin, deadline).await;
-        let picked = route.group.pick(&[]).map_err(|none| match none {
+        let picked = route.group.pick(&[], Instant::now()).map_err(|none| match none {
             NoLink::Absent => self.absent,
             NoLink::Draining => Failure::Draining,
         })?;

@@ -11,6 +11,7 @@ mod provider;
 pub mod reason;
 pub mod roam;
 mod secrets;
+pub mod standing;
 pub mod tls;
 pub mod transport;
 mod witness;
@@ -38,6 +39,7 @@ use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::standing::Standing;
 use crate::{
     conduct::Conduct,
     stream::{RecvStream, SendStream, Sending, StreamError},
@@ -89,6 +91,7 @@ struct Shared {
     exchanges_max: u32,
     /// One permit for every exchange that this side may ask.
     permits: Arc<Semaphore>,
+    standing: Standing,
     suspect: AtomicBool,
     draining: AtomicBool,
     /// Streams that the peer may have open at once, as last granted.
@@ -138,6 +141,7 @@ impl Link {
             since: SystemTime::now(),
             exchanges_max: limits.exchanges_per_link_max,
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            standing: Standing::default(),
             suspect: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             granted: AtomicU32::new(transport::BIDI_STREAMS_START),
@@ -172,6 +176,17 @@ impl Link {
     /// Returns the key exchange that was negotiated, by its name in the registry of TLS.
     pub fn key_exchange(&self) -> Option<String> {
         tls::key_exchange(&self.0.quic)
+    }
+
+    /// Returns how the peer is doing as a member of its group.
+    pub fn standing(&self) -> &Standing {
+        &self.0.standing
+    }
+
+    /// Returns how many exchanges this side has asked that are in flight.
+    pub fn in_flight(&self) -> u32 {
+        let free = u32::try_from(self.0.permits.available_permits()).unwrap_or(u32::MAX);
+        self.0.exchanges_max.saturating_sub(free)
     }
 
     /// Returns where the peer is now: it may move.
@@ -380,12 +395,20 @@ impl Carrier for Link {
         if self.0.suspect.load(Ordering::Relaxed) {
             return Health::Suspect;
         }
+        if !self.0.standing.is_open() {
+            return Health::Aside;
+        }
         if self.0.permits.available_permits() == 0 { Health::Full } else { Health::Healthy }
     }
 
-    fn in_flight(&self) -> u32 {
-        let free = u32::try_from(self.0.permits.available_permits()).unwrap_or(u32::MAX);
-        self.0.exchanges_max.saturating_sub(free)
+    fn cost(&self, now: Duration) -> f32 {
+        self.0.standing.cost(self.in_flight(), now)
+    }
+
+    fn take_probe(&self, now: Duration) -> bool {
+        !self.0.draining.load(Ordering::Acquire)
+            && !self.0.suspect.load(Ordering::Relaxed)
+            && self.0.standing.take_probe(now)
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn opened(entries: &Entries, ingress: &Ingress) {
     }
     let (groups, patience) = (ingress.groups(), ingress.timeouts().takeover);
     let missing = |groups: &[Arc<GroupLinks>]| {
-        let missing = groups.iter().filter(|group| group.pick(&[]).is_err());
+        let missing = groups.iter().filter(|group| !group.takes_any());
         missing.map(|group| group.name().as_str().to_owned()).collect::<Vec<_>>().join(" ")
     };
     tracing::info!(missing = missing(&groups), "visitors are taken once there is somebody to answer");
