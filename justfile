@@ -30,6 +30,11 @@ test *args:
 endings *args:
     cargo test --package adit-tests --test endings -- --ignored --nocapture --test-threads 1 long_ {{args}}
 
+# Kills one of two clients under 500 requests per second
+kill:
+    cargo build --package adit
+    cargo test --package adit-tests --test failures kill -- --ignored --nocapture --test-threads 1
+
 # The conformance matrix: runs every cell and writes docs/conformance.md
 conformance *args:
     ADIT_BLESS=1 cargo test --package adit-tests --test conformance {{args}}

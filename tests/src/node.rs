@@ -157,6 +157,11 @@ impl ServerNode {
         self.groups[&group(name)].members().as_slice().len()
     }
 
+    /// Returns how many exchanges of a group wait for their turn.
+    pub fn waiting(&self, name: &str) -> u64 {
+        self.groups[&group(name)].waiting()
+    }
+
     /// Returns what a group has spent on asking again.
     pub fn retries(&self, name: &str) -> &Retries {
         self.groups[&group(name)].retries()

@@ -105,6 +105,12 @@ fn an_admin_address_that_others_may_reach_is_refused() {
 }
 
 #[test]
+fn a_group_that_may_have_no_request_is_refused() {
+    let said = complaint(&home(), &format!("{TUNNEL}[groups.g]\nclients = []\nexchanges_max = 0\n"));
+    assert_eq!(said, "8: groups.g.exchanges_max: must be at least 1");
+}
+
+#[test]
 fn a_bad_retry_budget_is_named_with_its_line() {
     let home = home();
     let said = |keys: &str| complaint(&home, &format!("{TUNNEL}[groups.g]\nclients = []\nretry_budget = {keys}\n"));

@@ -16,13 +16,14 @@
 //! 9. [`group`] the members of a group and who gets the next exchange
 //! 10. [`admission`] who may join which group
 //! 11. [`budget`] how many requests may be tried again
-//! 12. [`backoff`] how long to wait before the next dial
-//! 13. [`whereabouts`] whether a node has moved to another network
-//! 14. [`health`] whether a backend server is to be used
-//! 15. [`dial`] which addresses may be dialled
-//! 16. [`conduct`] whether the other end of a link behaves
-//! 17. [`handshakes`] whether to begin a handshake
-//! 18. [`expiry`] when to say that a certificate ends
+//! 12. [`fair`] who is next where more wait than can be served
+//! 13. [`backoff`] how long to wait before the next dial
+//! 14. [`whereabouts`] whether a node has moved to another network
+//! 15. [`health`] whether a backend server is to be used
+//! 16. [`dial`] which addresses may be dialled
+//! 17. [`conduct`] whether the other end of a link behaves
+//! 18. [`handshakes`] whether to begin a handshake
+//! 19. [`expiry`] when to say that a certificate ends
 
 pub mod token;
 pub mod id;
@@ -35,6 +36,7 @@ pub mod balance;
 pub mod group;
 pub mod admission;
 pub mod budget;
+pub mod fair;
 pub mod backoff;
 pub mod whereabouts;
 pub mod health;

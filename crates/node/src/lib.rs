@@ -38,21 +38,22 @@
 //! 5. [`watch`] the exchanges in flight
 //! 6. [`access`] one exchange's record: counted and logged when it is dropped
 //! 7. [`aside`] whether something that fails is set aside
-//! 8. [`tail`] a probe behind the last packet of what was written
-//! 9. [`conduct`] how the two ends of a link behave
-//! 10. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 11. [`unread`] what has arrived and is not read, of all streams together
-//! 12. [`body`] bodies on their way to and from a stream
-//! 13. [`upgrade`] raw bytes after a switch of protocols
-//! 14. [`link`] one authenticated QUIC connection
-//! 15. [`exchange`] `ask` and `answer`
-//! 16. [`registry`] who is connected
-//! 17. [`egress`] out to an upstream
-//! 18. [`push`] rules that a server sends to its clients
-//! 19. [`ingress`] in from a visitor
-//! 20. [`session`] one link's life
-//! 21. [`admin`] what an operator sees and does
-//! 22. [`node`] wires and owns everything
+//! 8. [`turns`] so many at once, and the rest in turn
+//! 9. [`tail`] a probe behind the last packet of what was written
+//! 10. [`conduct`] how the two ends of a link behave
+//! 11. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 12. [`unread`] what has arrived and is not read, of all streams together
+//! 13. [`body`] bodies on their way to and from a stream
+//! 14. [`upgrade`] raw bytes after a switch of protocols
+//! 15. [`link`] one authenticated QUIC connection
+//! 16. [`exchange`] `ask` and `answer`
+//! 17. [`registry`] who is connected
+//! 18. [`egress`] out to an upstream
+//! 19. [`push`] rules that a server sends to its clients
+//! 20. [`ingress`] in from a visitor
+//! 21. [`session`] one link's life
+//! 22. [`admin`] what an operator sees and does
+//! 23. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -67,6 +68,7 @@ pub mod meter;
 pub mod watch;
 pub mod access;
 pub mod aside;
+pub mod turns;
 pub mod tail;
 pub mod conduct;
 pub mod stream;

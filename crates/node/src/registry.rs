@@ -4,15 +4,17 @@ pub mod retries;
 pub mod trial;
 
 use std::{
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use adit_core::{
+    failure::Failure,
     group::{Carrier, Health, Member, Members},
     health::Attempt,
     id::{Group, SessionId},
@@ -30,6 +32,7 @@ use crate::{
     link::Link,
     meter::{Meter, Meters, Side},
     settings::GroupTerms,
+    turns::{Turn, Turns},
 };
 
 /// All groups of a node.
@@ -90,6 +93,9 @@ pub struct GroupLinks {
     left_at: ArcSwapOption<Instant>,
     asked: Arc<Meter>,
     retries: Retries,
+    /// The exchanges that it may have at once; counted only where that is limited.
+    turns: Turns,
+    limited: AtomicBool,
     /// What links carried that are not members any more.
     departed: Departed,
 }
@@ -134,6 +140,8 @@ impl GroupLinks {
             left_at: ArcSwapOption::empty(),
             asked,
             retries: Retries::new(),
+            turns: Turns::new(u32::MAX),
+            limited: AtomicBool::new(false),
             departed: Departed::default(),
         }
     }
@@ -257,6 +265,24 @@ impl GroupLinks {
         &self.name
     }
 
+    /// Waits until the group may have one more exchange, in turn with other visitors. Cancel-safe.
+    ///
+    /// Returns at once, and nothing, where it may have any number.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Overloaded`] when too many wait.
+    pub async fn turn(&self, visitor: IpAddr) -> Result<Option<Turn>, Failure> {
+        if self.limited.load(Relaxed) { self.turns.take(visitor).await.map(Some) } else { Ok(None) }
+    }
+
+    /// Returns how many exchanges wait: for the group, or for one of its links.
+    pub fn waiting(&self) -> u64 {
+        let links = self.members.load();
+        let on_links = links.as_slice().iter().map(|member| u64::from(member.link.waiting()));
+        u64::from(self.turns.waiting()) + on_links.sum::<u64>()
+    }
+
     /// Returns what the group spends on asking again.
     pub fn retries(&self) -> &Retries {
         &self.retries
@@ -265,6 +291,8 @@ impl GroupLinks {
     /// Goes by other terms from now on.
     pub fn set_terms(&self, terms: GroupTerms) {
         self.retries.set_terms(terms.retry_budget);
+        self.turns.set_max(terms.exchanges_max.unwrap_or(u32::MAX));
+        self.limited.store(terms.exchanges_max.is_some(), Relaxed);
     }
 
     /// Returns what counts the exchanges that the group is asked.

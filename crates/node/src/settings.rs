@@ -239,6 +239,8 @@ impl GroupSettings {
 pub struct GroupTerms {
     /// How many of them may be tried again.
     pub retry_budget: RetryTerms,
+    /// How many there may be at once, where there is a limit; more wait for their turn.
+    pub exchanges_max: Option<u32>,
 }
 
 /// Requests → upstreams, and the upstreams.

@@ -7,7 +7,7 @@ pub mod tls;
 pub mod websocket;
 
 use std::{
-    net::{Shutdown, SocketAddr},
+    net::{Ipv4Addr, Shutdown, SocketAddr},
     pin::Pin,
 };
 
@@ -18,7 +18,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::RootCertStore;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+};
 
 use crate::{
     body::{self, Body},
@@ -140,6 +143,15 @@ impl Visitor {
         let handshake = builder.max_header_list_size(HEAD_BYTES_MAX).handshake(tcp);
         let (sender, connection) = within("an HTTP/2 connection", handshake).await.unwrap();
         Self { sender: Sender::Http2(sender), connection: run_http2(connection), socket }
+    }
+
+    /// Connects from another address of this machine, and speaks HTTP/2.
+    pub async fn http2_from(address: Ipv4Addr, entry: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        let tcp = within("a TCP connection", socket.connect(entry)).await.expect("an entry that accepts");
+        let (tcp, socket) = prepared(tcp);
+        Self::http2_on(tcp, socket).await
     }
 
     /// Connects to `name` with TLS, and speaks what the entry chooses out of `alpn`.

@@ -240,6 +240,8 @@ pub struct Group {
     /// How many requests may be tried again.
     #[serde(default)]
     pub retry_budget: RetryTerms,
+    /// How many requests there may be at once.
+    pub exchanges_max: Option<u32>,
     /// Pushed to the group's clients: requests → upstream.
     #[serde(default)]
     pub egress: Vec<EgressRule>,

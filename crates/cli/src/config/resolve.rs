@@ -101,11 +101,14 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
 }
 
 fn resolve_group(at: &At, group: Group) -> Result<GroupSettings, ResolveError> {
-    let Group { clients, retry_budget, egress, upstreams } = group;
+    let Group { clients, retry_budget, exchanges_max, egress, upstreams } = group;
     if !(0.0..=1.0).contains(&retry_budget.share) {
         return Err(at.key("retry_budget").key("share").error("must be from 0.0 to 1.0"));
     }
-    let terms = GroupTerms { retry_budget };
+    if exchanges_max == Some(0) {
+        return Err(at.key("exchanges_max").error("must be at least 1"));
+    }
+    let terms = GroupTerms { retry_budget, exchanges_max };
     // A group without rules pushes that there are none: its clients may have had some.
     // What no client could apply is told here and not by each of them.
     let no_files = |_: &Path| Err(TlsError::Unusable { what: "ca_file", error: "cannot be pushed".to_owned() });

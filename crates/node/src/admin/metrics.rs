@@ -46,6 +46,7 @@ impl Collector for Snapshot {
         exchanges(&mut encoder, &meters)?;
         let groups = self.registry.groups();
         links(&mut encoder, &groups)?;
+        waiting(&mut encoder, &groups)?;
         retries(&mut encoder, &groups)?;
         tasks(&mut encoder)?;
         expiries(&mut encoder, &self.certificates)?;
@@ -113,6 +114,15 @@ fn links(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt
         }
     }
     traffic(encoder, groups)
+}
+
+fn waiting(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt::Result {
+    let help = "Exchanges that wait for their turn, on a link or in a group that has as many as it may have";
+    let mut family = encoder.encode_descriptor("adit_exchanges_waiting", help, None, MetricType::Gauge)?;
+    for group in groups {
+        gauge(&mut family, [("group", group.name().as_str())], group.waiting())?;
+    }
+    Ok(())
 }
 
 fn retries(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> fmt::Result {

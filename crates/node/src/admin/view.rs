@@ -130,6 +130,8 @@ pub(super) struct GroupView {
     links: usize,
     healthy: usize,
     in_flight: u64,
+    /// How many of these wait for their turn.
+    waiting: u64,
     /// How many exchanges may be asked again now.
     retries_left: f64,
 }
@@ -141,6 +143,7 @@ impl GroupView {
             links: group.members().as_slice().len(),
             healthy: group.healthy(),
             in_flight: group.asked().in_flight(),
+            waiting: group.waiting(),
             retries_left: group.retries().left(group.asked()).round(),
         }
     }

@@ -1,6 +1,7 @@
 //! The side that asks.
 
 use std::{
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -28,6 +29,7 @@ use crate::{
     body::{Outbox, RecvBody},
     link::{ExchangePermit, Link},
     stream::{RecvStream, SendStream},
+    turns,
     upgrade::Raw,
 };
 
@@ -59,7 +61,7 @@ where
     B: Body<Data = Bytes, Error = Failure> + Send + Unpin + 'static,
 {
     let wait = patience.deadline.saturating_duration_since(Instant::now());
-    let permit = turn(link, patience).await.map_err(Unanswered::unsent)?;
+    let permit = turn(link, turns::visitor(head.visitor.ip()), patience).await.map_err(Unanswered::unsent)?;
     let mut outbox = Outbox::new(limits);
     outbox.request(head).map_err(|_| Failure::HeadTooLarge)?;
     let opened = patience.wait(Sent::Nothing, link.open()).await.unwrap_or_else(Err).map_err(Unanswered::unsent)?;
@@ -118,8 +120,8 @@ impl Unanswered {
 }
 
 /// Waits until the link takes one more exchange.
-async fn turn(link: &Link, patience: Patience<'_>) -> Result<ExchangePermit, Failure> {
-    match patience.wait(Sent::Nothing, link.permit()).await {
+async fn turn(link: &Link, visitor: IpAddr, patience: Patience<'_>) -> Result<ExchangePermit, Failure> {
+    match patience.wait(Sent::Nothing, link.permit(visitor)).await {
         Ok(permit) => permit,
         Err(Failure::Timeout) => Err(Failure::Overloaded),
         Err(given_up) => Err(given_up),

@@ -16,6 +16,7 @@ use crate::{
     body::RecvBody,
     link::ExchangePermit,
     stream::StreamError,
+    turns::Turn,
     unread::{Unread, Who},
     upgrade::Raw,
 };
@@ -48,6 +49,13 @@ impl AnswerBody {
     /// Returns whether the body of the request was never asked for, because it was answered without it.
     pub fn left_upload_unasked(&self) -> bool {
         self.unasked
+    }
+
+    /// Gives back a turn of the group when the exchange is over.
+    pub fn keep(&mut self, turn: Turn) {
+        if let Some(permit) = &mut self.permit {
+            permit.keep(turn);
+        }
     }
 
     /// Takes the stream of an exchange that was answered with 101, and what counts it as in flight.

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     intake::{Intake, Progress, Rest},
@@ -42,6 +42,7 @@ use crate::{
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
     stream::StreamError,
+    turns,
     unread::{Unread, Who},
     upgrade::Switched,
 };
@@ -223,6 +224,8 @@ impl Ingress {
         deadline: Instant,
         record: &mut Record,
     ) -> Result<Response<AnswerBody>, Failure> {
+        let turn = timeout_at(deadline, route.group.turn(turns::visitor(head.visitor.ip()))).await;
+        let mut turn = turn.unwrap_or(Err(Failure::Overloaded))?;
         let mut reading = body.again();
         // Grows only where something fails.
         let mut tried = Vec::new();
@@ -254,8 +257,11 @@ impl Ingress {
             let patience = Patience { deadline, leave: &leave };
             let Unanswered { failure, sent } =
                 match exchange::ask(&picked.link, head, this, rules.limits, patience, record).await {
-                    Ok(response) => {
+                    Ok(mut response) => {
                         trial.answered();
+                        if let Some(turn) = turn.take() {
+                            response.body_mut().keep(turn);
+                        }
                         body.settle();
                         return Ok(response);
                     }

@@ -2,9 +2,11 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use crate::turns::visitor;
 
 /// The connections at a node's entries, by who they are from.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +22,7 @@ pub struct Admitted {
 impl Visitors {
     /// Counts in a connection from an address, unless it has `max` already.
     ///
-    /// Whoever has an IPv6 address has 2^64 of them: a network of 64 bits counts as one visitor.
+    /// An IPv6 network of 64 bits counts as one visitor.
     pub fn admit(&self, address: IpAddr, max: usize) -> Option<Admitted> {
         let who = visitor(address);
         let mut counts = self.lock();
@@ -45,16 +47,6 @@ impl Drop for Admitted {
             if *count.get() == 0 {
                 count.remove();
             }
-        }
-    }
-}
-
-fn visitor(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            let network = address.to_bits() >> 64 << 64;
-            Ipv6Addr::from_bits(network).into()
         }
     }
 }

@@ -18,7 +18,7 @@ mod witness;
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -37,13 +37,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use quinn::VarInt;
 use rustls::pki_types::CertificateDer;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::standing::Standing;
 use crate::{
     conduct::Conduct,
     stream::{RecvStream, SendStream, Sending, StreamError},
     tail::Tail,
+    turns::{Turn, Turns},
 };
 
 /// Why a link is closed by one of its ends: the application error code of CONNECTION_CLOSE (RFC 9000 §19.19).
@@ -90,7 +90,7 @@ struct Shared {
     since: SystemTime,
     exchanges_max: u32,
     /// One permit for every exchange that this side may ask.
-    permits: Arc<Semaphore>,
+    permits: Turns,
     standing: Standing,
     suspect: AtomicBool,
     draining: AtomicBool,
@@ -126,13 +126,21 @@ struct Pulse {
 /// The right to ask one exchange. Given back when dropped.
 #[derive(Debug)]
 pub struct ExchangePermit {
-    _permit: OwnedSemaphorePermit,
+    _link: Turn,
+    /// Where its group has so many and no more.
+    group: Option<Turn>,
+}
+
+impl ExchangePermit {
+    /// Gives back a turn of the group as well, when it is dropped.
+    pub fn keep(&mut self, turn: Turn) {
+        self.group = Some(turn);
+    }
 }
 
 impl Link {
     /// Wraps a connection whose registration succeeded.
     pub fn new(quic: quinn::Connection, session: SessionId, peer: Identity, limits: &Limits) -> Self {
-        let permits = usize::try_from(limits.exchanges_per_link_max).unwrap_or(Semaphore::MAX_PERMITS);
         Self(Arc::new(Shared {
             peer_at: ArcSwap::from_pointee(quic.remote_address()),
             quic,
@@ -140,7 +148,7 @@ impl Link {
             peer,
             since: SystemTime::now(),
             exchanges_max: limits.exchanges_per_link_max,
-            permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            permits: Turns::new(limits.exchanges_per_link_max),
             standing: Standing::default(),
             suspect: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -185,8 +193,12 @@ impl Link {
 
     /// Returns how many exchanges this side has asked that are in flight.
     pub fn in_flight(&self) -> u32 {
-        let free = u32::try_from(self.0.permits.available_permits()).unwrap_or(u32::MAX);
-        self.0.exchanges_max.saturating_sub(free)
+        self.0.permits.taken()
+    }
+
+    /// Returns how many wait to be asked.
+    pub fn waiting(&self) -> u32 {
+        self.0.permits.waiting()
     }
 
     /// Returns where the peer is now: it may move.
@@ -209,33 +221,29 @@ impl Link {
         self.0.config_ack.load_full()
     }
 
-    /// Waits for the right to ask an exchange. Cancel-safe.
+    /// Waits for the right to ask an exchange for a visitor, who waits in turn with others. Cancel-safe.
     ///
     /// # Errors
     ///
-    /// [`Failure::Draining`] when the link goes away.
-    pub async fn permit(&self) -> Result<ExchangePermit, Failure> {
+    /// [`Failure::Draining`] when the link goes away, [`Failure::Overloaded`] when too many wait.
+    pub async fn permit(&self, visitor: IpAddr) -> Result<ExchangePermit, Failure> {
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Failure::Draining);
         }
         if self.0.conduct.is_hasty() {
             self.0.conduct.restrained().await;
         }
-        let permit = match Arc::clone(&self.0.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => Arc::clone(&self.0.permits).acquire_owned().await.map_err(|_| Failure::Draining)?,
-        };
+        let turn = self.0.permits.take(visitor).await?;
         // It may have come to that while we waited.
         if self.health() == Health::Draining {
             return Err(Failure::Draining);
         }
-        Ok(ExchangePermit { _permit: permit })
+        Ok(ExchangePermit { _link: turn, group: None })
     }
 
     /// Waits until this side has no exchange in flight that it asked. Cancel-safe.
     pub async fn idle(&self) {
-        // Fails only when the semaphore is closed, which it never is.
-        let _ = self.0.permits.acquire_many(self.0.exchanges_max).await;
+        self.0.permits.idle().await;
     }
 
     /// Sends `frame` on a unidirectional stream of its own. Not cancel-safe.
@@ -398,7 +406,7 @@ impl Carrier for Link {
         if !self.0.standing.is_open() {
             return Health::Aside;
         }
-        if self.0.permits.available_permits() == 0 { Health::Full } else { Health::Healthy }
+        if self.0.permits.is_full() { Health::Full } else { Health::Healthy }
     }
 
     fn cost(&self, now: Duration) -> f32 {

@@ -105,7 +105,7 @@ async fn the_api_shows_links_groups_rules_and_configuration() {
     let groups = json(tunnel.server_admin, "/api/v1/groups").await;
     assert_eq!(
         groups,
-        serde_json::json!([{ "group": "web", "links": 1, "healthy": 1, "in_flight": 0, "retries_left": 100.0 }])
+        serde_json::json!([{ "group": "web", "links": 1, "healthy": 1, "in_flight": 0, "waiting": 0, "retries_left": 100.0 }])
     );
     let rules = json(tunnel.server_admin, "/api/v1/rules").await;
     assert_eq!(
