@@ -14,7 +14,7 @@ use crate::{
     certs::{self, Outcome},
     config::{self, ConfigError, Loaded, Settings, working_directory},
     demo::Demo,
-    explain, handover, life,
+    explain, handover, life, password,
     reload::follow,
     telemetry::{self, LogFormat},
     token::{self, TokenCommand, TokenError},
@@ -72,6 +72,12 @@ enum Command {
     /// Make, list and revoke the tokens that a server knows
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Hash a password, read from stdin, for `basic_auth` of a rule
+    Password {
+        /// Make a token for `bearer` instead
+        #[arg(long)]
+        bearer: bool,
+    },
     /// Check a configuration without running it
     Check {
         /// The configuration
@@ -113,6 +119,7 @@ pub fn run(args: Args) -> ExitCode {
         | Command::Client { .. }
         | Command::Certs { .. }
         | Command::Token(_)
+        | Command::Password { .. }
         | Command::Check { .. }
         | Command::Explain { .. } => "info",
     };
@@ -125,6 +132,7 @@ pub fn run(args: Args) -> ExitCode {
         Command::Client { config } => client(&config, handed),
         Command::Certs { dir, hosts, clients, force } => make_certs(&dir, &hosts, &clients, force),
         Command::Token(command) => tokens(command),
+        Command::Password { bearer } => make_password(bearer),
         Command::Check { config } => check(&config),
         Command::Explain { config, method, url } => explain(&config, &method, &url),
     };
@@ -274,6 +282,14 @@ fn tokens(command: TokenCommand) -> Result<(), Failed> {
         let _ = writeln!(std::io::stderr(), "{}", said.hint);
     }
     Ok(())
+}
+
+fn make_password(bearer: bool) -> Result<(), Failed> {
+    if !bearer {
+        return say(&password::ask_and_hash().map_err(Failed::Usage)?);
+    }
+    let (token, hash) = password::new_token()?;
+    say(&format!("for whoever asks, shown once: {token}\nfor the file:                    {hash}"))
 }
 
 fn check(path: &Path) -> Result<(), Failed> {

@@ -47,7 +47,9 @@ fn egress(text: &mut String, host: &str, path: &str, settings: &EgressSettings) 
 }
 
 fn ingress_target(rule: &IngressRule) -> String {
-    format!("group {}", rule.group)
+    let keys = rule.options.gate.keys();
+    let gate = if keys.is_empty() { String::new() } else { format!(", behind {}", keys.join(", ")) };
+    format!("group {}{gate}", rule.group)
 }
 
 fn egress_target(rule: &EgressRule, settings: &EgressSettings) -> String {

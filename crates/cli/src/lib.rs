@@ -4,19 +4,21 @@
 //!
 //! 1. [`replace`] files that are replaced as a whole
 //! 2. [`certs`] a development certificate authority
-//! 3. [`config`] files and environment → settings
-//! 4. [`token`] the tokens that a server knows
-//! 5. [`telemetry`] logs
-//! 6. [`life`] signals and the runtime
-//! 7. [`handover`] sockets from a service manager, and what it is told
-//! 8. [`reload`] when to read the configuration again
-//! 9. [`explain`] which rule takes a request
-//! 10. [`sample`] a small backend that shows what arrived
-//! 11. [`demo`] server, client and backend in one process
-//! 12. [`args`] the commands
+//! 3. [`password`] hashes and tokens for gates
+//! 4. [`config`] files and environment → settings
+//! 5. [`token`] the tokens that a server knows
+//! 6. [`telemetry`] logs
+//! 7. [`life`] signals and the runtime
+//! 8. [`handover`] sockets from a service manager, and what it is told
+//! 9. [`reload`] when to read the configuration again
+//! 10. [`explain`] which rule takes a request
+//! 11. [`sample`] a small backend that shows what arrived
+//! 12. [`demo`] server, client and backend in one process
+//! 13. [`args`] the commands
 
 pub mod replace;
 pub mod certs;
+pub mod password;
 pub mod config;
 pub mod token;
 pub mod telemetry;

@@ -411,3 +411,61 @@ fn bounds_and_waits_that_no_node_can_keep_are_refused() {
         assert_eq!(complaint(&home, &format!("{TUNNEL}{text}")), said);
     }
 }
+
+/// A server with one rule that has these lines more.
+fn with_rule(lines: &str) -> String {
+    format!("{TUNNEL}\n[groups.web]\nclients = [\"*\"]\n\n[[ingress]]\ngroup = \"web\"\n{lines}\n")
+}
+
+const ALICE: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdCBhbmQgcGVwcGVy$efB2OTd8S5e5ujwQy/sGFwKr9h2YJR0oP4kEHnpjUzU";
+
+#[test]
+fn a_gate_says_whom_it_lets_in() {
+    let home = home();
+    let hash = adit_core::gate::TokenHash::of(b"t0ken").to_text();
+    let text = with_rule(&format!(
+        "allow_ips = [\"192.0.2.0/24\", \"2001:db8::1\"]\nrate_limit = {{ requests = 5, per = \"10s\" }}\n\
+         basic_auth = {{ alice = \"{ALICE}\" }}\nbearer = {{ ci = \"{hash}\" }}"
+    ));
+    let path = home.path().join("server.toml");
+    fs::write(&path, text).unwrap();
+    let Settings::Server(server) = config::either(&path, home.path()).unwrap() else { unreachable!("a client") };
+    let gate = &server.ingress[0].options.gate;
+    assert_eq!(gate.keys(), ["allow_ips", "rate_limit", "basic_auth", "bearer"]);
+    assert_eq!(gate.rate_limit.unwrap().burst.get(), 5);
+    let shown = format!("{server:?}");
+    assert!(!shown.contains("argon2id") && !shown.contains(&hash[8..24]), "{shown}");
+}
+
+#[test]
+fn a_gate_that_means_nothing_is_refused_and_no_hash_repeated() {
+    let home = home();
+    for (lines, complaint_end) in [
+        ("allow_ips = [\"here\"]", "ingress[0].allow_ips[0]: \"here\" is not ADDRESS or NETWORK/BITS"),
+        ("rate_limit = { requests = 5, per = \"0s\" }", "ingress[0].rate_limit.per: must be more than 0"),
+        ("rate_limit = { requests = 5, per = \"25h\" }", "ingress[0].rate_limit.per: must be at most a day"),
+        ("rate_limit = { requests = 100001 }", "ingress[0].rate_limit.requests: is more than 100000 at once"),
+        ("allow_preflight = true", "ingress[0].allow_preflight: means nothing without basic_auth or bearer"),
+        (
+            "bearer = { ci = \"s3cret\" }",
+            "ingress[0].bearer.ci: must be blake3: and 64 hexadecimal digits, as `adit password --bearer` makes them",
+        ),
+        (
+            "basic_auth = { a = \"s3cret\" }",
+            "ingress[0].basic_auth.a: must be an argon2id hash ($argon2id$v=19$…), as `adit password` makes them",
+        ),
+    ] {
+        let said = complaint(&home, &with_rule(lines));
+        assert!(said.ends_with(complaint_end), "{said}");
+    }
+}
+
+#[test]
+fn dial_says_which_addresses_upstreams_may_be_at() {
+    let home = home();
+    let said = complaint(&home, &format!("{TUNNEL}\n[dial]\nallow = [\"10.0.0.0/8\", \"localhost\"]\n"));
+    assert!(
+        said.ends_with("dial.allow[1]: \"localhost\" is not ADDRESS or NETWORK/BITS, with or without :PORT"),
+        "{said}"
+    );
+}

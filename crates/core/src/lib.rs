@@ -11,19 +11,20 @@
 //! 4. [`failure`] the one vocabulary of failing
 //! 5. [`wire`] the bytes that cross a link
 //! 6. [`http`] what a request may look like and what leaves of it
-//! 7. [`route`] host and path → target
-//! 8. [`balance`] which one of several
-//! 9. [`group`] the members of a group and who gets the next exchange
-//! 10. [`admission`] who may join which group
-//! 11. [`budget`] how many requests may be tried again
-//! 12. [`fair`] who is next where more wait than can be served
-//! 13. [`backoff`] how long to wait before the next dial
-//! 14. [`whereabouts`] whether a node has moved to another network
-//! 15. [`health`] whether a backend server is to be used
-//! 16. [`dial`] which addresses may be dialled
-//! 17. [`conduct`] whether the other end of a link behaves
-//! 18. [`handshakes`] whether to begin a handshake
-//! 19. [`expiry`] when to say that a certificate ends
+//! 7. [`gate`] who may use a rule
+//! 8. [`route`] host and path → target
+//! 9. [`balance`] which one of several
+//! 10. [`group`] the members of a group and who gets the next exchange
+//! 11. [`admission`] who may join which group
+//! 12. [`budget`] how many requests may be tried again
+//! 13. [`fair`] who is next where more wait than can be served
+//! 14. [`backoff`] how long to wait before the next dial
+//! 15. [`whereabouts`] whether a node has moved to another network
+//! 16. [`health`] whether a backend server is to be used
+//! 17. [`dial`] which addresses may be dialled
+//! 18. [`conduct`] whether the other end of a link behaves
+//! 19. [`handshakes`] whether to begin a handshake
+//! 20. [`expiry`] when to say that a certificate ends
 
 pub mod token;
 pub mod id;
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod failure;
 pub mod wire;
 pub mod http;
+pub mod gate;
 pub mod route;
 pub mod balance;
 pub mod group;

@@ -21,6 +21,7 @@ use crate::{
     egress::service::EgressError,
     ingress::{
         entries::{Entries, EntryError},
+        gate::password::BadPasswordHash,
         handed::Misfit,
         listener::BindError,
         service::Ingress,
@@ -60,6 +61,14 @@ pub enum StartError {
     /// Sockets that were handed over.
     #[error(transparent)]
     Handed(#[from] Misfit),
+    /// The gate of an ingress rule.
+    #[error("ingress: the rule for {pattern}: a password hash {error}")]
+    Gate {
+        /// What the rule takes.
+        pattern: String,
+        /// What is wrong with it.
+        error: BadPasswordHash,
+    },
     /// What is pushed to clients.
     #[error("groups: {0}")]
     Push(#[from] EncodeError),

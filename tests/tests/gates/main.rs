@@ -2,4 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
+mod credentials;
 mod dial;
+mod guarded;
+mod visitors;

@@ -1,6 +1,6 @@
 //! What stands in a configuration file, as it stands there.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use adit_core::{
     budget::RetryTerms,
@@ -229,6 +229,54 @@ pub struct IngressRule {
     pub response_headers: FieldEdits,
     /// How often a request is tried again elsewhere.
     pub retries: Option<u32>,
+    /// Networks whose visitors are let in.
+    #[serde(default)]
+    pub allow_ips: Vec<String>,
+    /// Networks whose visitors are not.
+    #[serde(default)]
+    pub deny_ips: Vec<String>,
+    /// How often each visitor may ask.
+    pub rate_limit: Option<RateLimit>,
+    /// Names → argon2 hashes of passwords.
+    #[serde(default)]
+    pub basic_auth: BTreeMap<String, Secret>,
+    /// Names → hashes of tokens.
+    #[serde(default)]
+    pub bearer: BTreeMap<String, Secret>,
+    /// Whether CORS preflights need no credentials.
+    #[serde(default)]
+    pub allow_preflight: bool,
+    /// Whether the upstream sees what the gate took.
+    #[serde(default)]
+    pub pass_authorization: bool,
+}
+
+/// `rate_limit` of a rule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// How many requests.
+    pub requests: NonZeroU32,
+    /// In how long.
+    #[serde(default = "second", with = "humantime_serde")]
+    pub per: Duration,
+    /// How many at once; `requests` where it is left out.
+    pub burst: Option<NonZeroU32>,
+}
+
+fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// Text that is not to be shown.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }
 
 /// `[groups.NAME]`.

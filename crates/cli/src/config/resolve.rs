@@ -27,6 +27,7 @@ use super::{
         AdminEntry as AdminFile, ClientFile, Dial, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
         IngressRule as IngressFile, ServerFile,
     },
+    gate,
     tunnel::{self, credentials, key_mode},
 };
 
@@ -126,6 +127,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
         if !groups.contains_key(&group) {
             return Err(at.key("group").error(format!("there is no [groups.{group}]")));
         }
+        let gate = gate::gate(&at, &rule)?;
         let options = RuleOptions {
             timeout: rule.timeout.map(|timeout| at.key("timeout").check(wait(timeout))).transpose()?,
             set_host: resolve::set_host(&at, rule.set_host)?,
@@ -136,6 +138,7 @@ fn ingress(at: &At, rules: Vec<IngressFile>, groups: &Groups) -> Result<Vec<Ingr
             request_headers: resolve::field_edits(&at.key("request_headers"), &rule.request_headers)?,
             response_headers: resolve::field_edits(&at.key("response_headers"), &rule.response_headers)?,
             retries: rule.retries.unwrap_or(options::RETRIES),
+            gate,
         };
         resolved.push(IngressRule { pattern, group, options });
     }

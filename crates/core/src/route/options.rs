@@ -6,6 +6,7 @@ use http::{HeaderValue, header, uri::PathAndQuery};
 
 use super::pattern::PathPrefix;
 use crate::{
+    gate::Gate,
     http::{edit::FieldEdits, path},
     wire::exchange::{RequestHead, Upgrade},
 };
@@ -34,6 +35,8 @@ pub struct RuleOptions {
     pub response_headers: FieldEdits,
     /// How often a request that had no effect, or that may be repeated, is tried again elsewhere.
     pub retries: u32,
+    /// What is asked of visitors. For ingress rules.
+    pub gate: Gate,
 }
 
 impl Default for RuleOptions {
@@ -48,6 +51,7 @@ impl Default for RuleOptions {
             request_headers: FieldEdits::default(),
             response_headers: FieldEdits::default(),
             retries: RETRIES,
+            gate: Gate::default(),
         }
     }
 }

@@ -162,6 +162,8 @@ pub(super) struct IngressView {
     pattern: String,
     group: String,
     set_host: Option<String>,
+    /// The keys that ask something of visitors.
+    gate: Vec<&'static str>,
 }
 
 impl IngressView {
@@ -170,6 +172,7 @@ impl IngressView {
             pattern: rule.pattern.to_string(),
             group: rule.group.to_string(),
             set_host: rule.options.set_host.clone(),
+            gate: rule.options.gate.keys(),
         }
     }
 }

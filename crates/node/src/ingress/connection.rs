@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     activity::{Activity, Lasting},
+    arrival::Arrival,
     entries::Terms,
     lingering::Lingering,
     proxy_protocol::{self, Source},
@@ -80,7 +81,8 @@ pub async fn serve(
     let Source { address: visitor, is_known } = visitor;
     // What a header of the visitor says is no word of the proxy that the visitor came through.
     let entry = Entry { visitor, scheme: terms.scheme(), trusted: is_known && terms.trusts(visitor.ip()) };
-    let http = Http { entry, ingress, drain, turns, seat: Seat::new(place, admitted) };
+    let arrival = Arrival::new(entry, &terms);
+    let http = Http { arrival, ingress, drain, turns, seat: Seat::new(place, admitted) };
     let served = match io {
         OpenedIo::Plain(io) => http.serve(version, io).await,
         OpenedIo::Tls(io) => http.serve(version, *io).await,
@@ -168,7 +170,7 @@ async fn version(io: &mut (impl AsyncRead + Unpin), read: &mut BytesMut) -> io::
 
 /// HTTP on one connection.
 struct Http {
-    entry: Entry,
+    arrival: Arrival,
     ingress: Arc<Ingress>,
     drain: CancellationToken,
     /// Of HTTP/1.1.
@@ -236,7 +238,7 @@ impl Http {
             served = &mut connection => return served,
             // What is in flight on it is not wanted any more.
             () = activity.abused() => {
-                tracing::debug!(visitor = %self.entry.visitor, "too many requests were taken back");
+                tracing::debug!(visitor = %self.arrival.entry.visitor, "too many requests were taken back");
                 return Ok(());
             }
             () = activity.idle(timeouts.visitor_idle) => true,
@@ -279,10 +281,10 @@ impl Http {
         seat: Seat,
     ) -> impl Service<Request<Incoming>, Response = Response<VisitorBody>, Error = Infallible, Future: Send> + use<>
     {
-        let (ingress, entry) = (Arc::clone(&self.ingress), self.entry);
+        let (ingress, arrival) = (Arc::clone(&self.ingress), Arc::new(self.arrival.clone()));
         service_fn(move |request| {
-            let (ingress, seat) = (Arc::clone(&ingress), seat.clone());
-            async move { Ok(ingress.call(request, entry, &seat).await) }
+            let (ingress, arrival, seat) = (Arc::clone(&ingress), Arc::clone(&arrival), seat.clone());
+            async move { Ok(ingress.call(request, &arrival, &seat).await) }
         })
     }
 }

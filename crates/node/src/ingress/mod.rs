@@ -1,11 +1,14 @@
 //! In from a visitor.
 //!
 //! [`listener`] accepts, [`connection`] finds out what a connection is (PROXY header, TLS, version of HTTP), [`service`]
-//! answers a request; [`visitors`], [`patience`], [`stall`] and [`activity`] bound what a visitor may cost.
+//! answers a request, once [`gate`] has let it in; [`visitors`], [`patience`], [`stall`] and [`activity`] bound what a
+//! visitor may cost.
 
 pub mod activity;
+pub mod arrival;
 pub mod connection;
 pub mod entries;
+pub mod gate;
 pub mod handed;
 pub mod intake;
 pub mod lingering;

@@ -11,12 +11,12 @@ use std::{
 use adit_core::{
     failure::Failure,
     http::{
-        head::{self, Entry},
+        head,
         headers::{self, X_REQUEST_ID},
     },
     id::SessionId,
     limits::{Limits, Timeouts},
-    route::{PathPrefix, Pattern, RouteTable, RuleOptions, destination},
+    route::{Conflict, Loose, PathPrefix, Pattern, RouteTable, RuleOptions, destination},
     wire::exchange::{BodyKind, RequestHead},
 };
 use arc_swap::ArcSwap;
@@ -27,6 +27,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    arrival::Arrival,
+    gate::{Denial, Keeper},
     intake::{Intake, Progress, Rest},
     patience::Patient,
     refusal,
@@ -63,8 +65,9 @@ pub struct Ingress {
 /// What an entry goes by. Replaced as a whole; requests in flight keep what they began with.
 #[derive(Debug)]
 pub struct Rules {
-    /// Which group answers which requests.
-    pub routes: RouteTable<Route>,
+    routes: RouteTable<Route>,
+    /// What careless readers make of paths, where a rule has a gate.
+    loose: Option<Loose>,
     /// Bounds.
     pub limits: Limits,
     /// Waits.
@@ -80,6 +83,25 @@ pub struct Route {
     pub prefix: PathPrefix,
     /// What else the rule does.
     pub options: RuleOptions,
+    /// Asks visitors what `options.gate` says.
+    pub keeper: Option<Keeper>,
+}
+
+impl Rules {
+    /// Takes rules, where each of them leads, bounds and waits.
+    ///
+    /// # Errors
+    ///
+    /// When two rules take the same requests.
+    pub fn new(
+        rules: impl IntoIterator<Item = (Pattern, Route)>,
+        limits: Limits,
+        timeouts: Timeouts,
+    ) -> Result<Self, Conflict> {
+        let routes = RouteTable::new(rules)?;
+        let loose = Loose::new(routes.rules().iter().map(|(pattern, route)| (pattern, route.keeper.is_some())));
+        Ok(Self { routes, loose, limits, timeouts })
+    }
 }
 
 impl Ingress {
@@ -141,7 +163,8 @@ impl Ingress {
     /// connection keeps its seat.
     ///
     /// Dropped early, it cancels the exchange.
-    pub async fn call(&self, mut request: Request<Incoming>, entry: Entry, seat: &Seat) -> Response<VisitorBody> {
+    pub async fn call(&self, mut request: Request<Incoming>, arrival: &Arrival, seat: &Seat) -> Response<VisitorBody> {
+        let entry = arrival.entry;
         let mut record = self.recorder.begin();
         let asked = refusal::Asked::of(&request);
         let connection = hyper::upgrade::on(&mut request);
@@ -169,7 +192,7 @@ impl Ingress {
         let upgrade = head.upgrade;
         let other = headers::other_upgrade(&head.headers, upgrade);
         let progress = intake.progress();
-        match self.exchange(&rules, head, intake, &mut record).await {
+        match self.exchange(&rules, head, arrival, intake, &mut record).await {
             Ok(mut response) => {
                 record.answered(response.status());
                 if let Some(upgrade) = upgrade {
@@ -188,7 +211,14 @@ impl Ingress {
                 let would_be_length = would_be_length(&response, asked.version());
                 response.map(|body| VisitorBody { would_be_length, ..VisitorBody::new(Source::Answer(body), record) })
             }
-            Err(failure) => refuse(failure, &asked, request_id, closes(failure, &progress), record),
+            Err(denial) => {
+                let closes = closes(denial.failure, &progress);
+                let mut refusal = refuse(denial.failure, &asked, request_id, closes, record);
+                if let Some((name, value)) = denial.field {
+                    refusal.headers_mut().insert(name, value);
+                }
+                refusal
+            }
         }
     }
 
@@ -196,13 +226,19 @@ impl Ingress {
         &self,
         rules: &Rules,
         mut head: RequestHead,
+        arrival: &Arrival,
         body: Intake,
         record: &mut Record,
-    ) -> Result<Response<AnswerBody>, Failure> {
+    ) -> Result<Response<AnswerBody>, Denial> {
         let route = route(rules, &head)?;
         record.belongs_to(route.group.asked());
         let timeout = route.options.timeout.unwrap_or(rules.timeouts.response_head);
         let deadline = record.start() + timeout;
+        if let Some(keeper) = &route.keeper {
+            let visitor = arrival.visitor(&head.headers);
+            let admitted = timeout_at(deadline, keeper.admit(&mut head, visitor)).await;
+            admitted.unwrap_or_else(|_| Err(Failure::Overloaded.into()))?;
+        }
         head.remaining_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         route.options.edit(&mut head, &route.prefix);
         // Counted below the replay: what is sent again came from the visitor once.
@@ -315,7 +351,12 @@ fn repeatable(method: &Method, sent: Sent, failure: Failure) -> bool {
 
 fn route<'a>(rules: &'a Rules, head: &RequestHead) -> Result<&'a Route, Failure> {
     let (host, path) = destination(head)?;
-    rules.routes.find(&host.name, &path).ok_or(Failure::NoRoute)
+    let number = rules.routes.find_number(&host.name, &path).ok_or(Failure::NoRoute)?;
+    if rules.loose.as_ref().is_some_and(|loose| loose.is_doubtful(&host.name, &path, number)) {
+        // What is behind may take it for what another rule guards.
+        return Err(Failure::BadRequest);
+    }
+    rules.routes.rules().get(number).map(|(_, route)| route).ok_or(Failure::NoRoute)
 }
 
 /// The body that a visitor gets, and with it the record of the exchange, which ends when it does.

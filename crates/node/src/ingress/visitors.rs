@@ -22,7 +22,7 @@ pub struct Admitted {
 impl Visitors {
     /// Counts in a connection from an address, unless it has `max` already.
     ///
-    /// An IPv6 network of 64 bits counts as one visitor.
+    /// Whoever has an IPv6 address has 2^64 of them: a network of 64 bits counts as one visitor.
     pub fn admit(&self, address: IpAddr, max: usize) -> Option<Admitted> {
         let who = visitor(address);
         let mut counts = self.lock();

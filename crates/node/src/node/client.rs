@@ -17,7 +17,7 @@ use adit_core::{
     group::Member,
     id::{ClientId, Group, SessionId},
     limits::{Limits, Timeouts},
-    route::{Conflict, HostPattern, PathPrefix, Pattern, RouteTable, RuleOptions},
+    route::{Conflict, HostPattern, PathPrefix, Pattern, RuleOptions},
     token::Token,
     wire::control::{StreamOpen, StreamType},
 };
@@ -162,7 +162,7 @@ impl Client {
             Recorder::new(registry.meters().meter(side, group), admin.as_ref().map(Admin::watch))
         };
         let servers = registry.group(&servers_group());
-        let rules = Rules { routes: everything_to(&servers)?, limits, timeouts };
+        let rules = everything_to(&servers, limits, timeouts)?;
         let own = own_addresses(&entries, admin.as_ref());
         let dial = DialRules { own: own.clone(), ..egress.dial.clone() };
         let guard = Guard::own(dial.clone());
@@ -298,8 +298,7 @@ impl ClientControl {
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let dial = DialRules { own: self.caller.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial.clone()), &timeouts)?;
-        let routes = everything_to(&self.caller.servers)?;
-        self.ingress.replace(Rules { routes, limits, timeouts });
+        self.ingress.replace(everything_to(&self.caller.servers, limits, timeouts)?);
         self.doors.replace(terms);
         self.caller.unread.replace(&limits, &timeouts);
         self.caller.egress.replace(own);
@@ -344,10 +343,11 @@ impl Bound {
 }
 
 /// The one rule of a client's entry: the server decides.
-fn everything_to(servers: &Arc<GroupLinks>) -> Result<RouteTable<Route>, Conflict> {
+fn everything_to(servers: &Arc<GroupLinks>, limits: Limits, timeouts: Timeouts) -> Result<Rules, Conflict> {
     let everything = Pattern { host: HostPattern::Any, path: PathPrefix::root() };
-    let route = Route { group: Arc::clone(servers), prefix: PathPrefix::root(), options: RuleOptions::default() };
-    RouteTable::new([(everything, route)])
+    let options = RuleOptions::default();
+    let route = Route { group: Arc::clone(servers), prefix: PathPrefix::root(), options, keeper: None };
+    Rules::new([(everything, route)], limits, timeouts)
 }
 
 impl Caller {

@@ -18,7 +18,7 @@ use adit_core::{
     handshakes::HalfOpen,
     id::{Group, Identity, Proof, SessionId},
     limits::{Limits, Timeouts},
-    route::{Conflict, RouteTable},
+    route::Pattern,
     wire::{codec::EncodeError, control::StreamOpen},
 };
 use arc_swap::ArcSwap;
@@ -40,6 +40,7 @@ use crate::{
     expiry::{Dated, Expiries},
     ingress::{
         entries::{Doors, Entries, EntryError, NewTerms},
+        gate::{Keeper, Verifier},
         handed::{Handed, Role},
         service::{Ingress, Route, Rules},
     },
@@ -170,7 +171,7 @@ impl Server {
         let tokens = tunnel.tokens.clone().unwrap_or_default();
         lobby.replace(HouseRules { groups, tokens, trust, limits, timeouts })?;
         let routes = ingress_routes(&registry, ingress)?;
-        let rules = Rules { routes, limits, timeouts };
+        let rules = Rules::new(routes, limits, timeouts)?;
         let recorder = Recorder::new(registry.meters().meter(meter::Side::Asked, None), watch);
         let ingress = Arc::new(Ingress::new(Failure::NoClient, rules, lobby.unread.clone(), recorder));
         let endpoint = listen(&tunnel)?;
@@ -291,10 +292,10 @@ impl ServerControl {
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
         let dial = DialRules { own: self.lobby.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial), &timeouts)?;
-        let routes = ingress_routes(&self.lobby.registry, ingress)?;
+        let rules = Rules::new(ingress_routes(&self.lobby.registry, ingress)?, limits, timeouts)?;
         let tokens = tunnel.tokens.unwrap_or_default();
         self.lobby.replace(HouseRules { groups, tokens, trust, limits, timeouts })?;
-        self.ingress.replace(Rules { routes, limits, timeouts });
+        self.ingress.replace(rules);
         self.doors.replace(terms);
         self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
@@ -333,12 +334,16 @@ impl Bound {
     }
 }
 
-fn ingress_routes(registry: &Registry, rules: Vec<IngressRule>) -> Result<RouteTable<Route>, Conflict> {
-    RouteTable::new(rules.into_iter().map(|rule| {
+fn ingress_routes(registry: &Registry, rules: Vec<IngressRule>) -> Result<Vec<(Pattern, Route)>, StartError> {
+    let verifier = Verifier::default();
+    let route = |rule| {
         let IngressRule { pattern, group, options } = rule;
-        let route = Route { group: registry.group(&group), prefix: pattern.path.clone(), options };
-        (pattern, route)
-    }))
+        let gate = Keeper::new(&options.gate, &verifier);
+        let keeper = gate.map_err(|error| StartError::Gate { pattern: pattern.to_string(), error })?;
+        let route = Route { group: registry.group(&group), prefix: pattern.path.clone(), options, keeper };
+        Ok((pattern, route))
+    };
+    rules.into_iter().map(route).collect()
 }
 
 /// Accepts links until the node stops, and then waits for the last of them to end.

@@ -10,6 +10,7 @@ use std::{
 
 use adit_core::{
     dial::DialRules,
+    gate::Gate,
     http::{edit::FieldEdits, headers, host::Host},
     id::Group,
     route::{BadPattern, Pattern, RouteTable, RuleOptions, options},
@@ -136,6 +137,7 @@ fn egress_rule(at: &At, rule: config::EgressRule) -> Result<EgressRule, ResolveE
         request_headers: field_edits(&at.key("request_headers"), &rule.request_headers)?,
         response_headers: field_edits(&at.key("response_headers"), &rule.response_headers)?,
         retries: options::RETRIES,
+        gate: Gate::default(),
     };
     Ok(EgressRule { pattern, groups: groups.transpose()?, upstream: rule.upstream, options })
 }
