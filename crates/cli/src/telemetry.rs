@@ -1,14 +1,16 @@
 //! Logs: to stderr, for people or for machines. Nothing waits for whoever reads them.
 
+mod escape;
 mod stderr;
 
 use std::io::{self, IsTerminal, Write as _};
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
+use tracing::Dispatch;
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter, util::SubscriberInitExt};
 
-use self::stderr::Stderr;
 pub use self::stderr::flush;
+use self::{escape::Escaped, stderr::Stderr};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,14 +32,19 @@ pub fn start(format: LogFormat, default: &str) {
         Ok(()) => BoxMakeWriter::new(|| Stderr),
         Err(_) => BoxMakeWriter::new(io::stderr),
     };
+    // Fails only where a logger is set already, as in tests.
+    let _ = dispatch(format, filter, colours, writer).try_init();
+}
+
+/// Makes what writes events to `writer`, each on one line, whoever chose the values in it.
+pub fn dispatch(format: LogFormat, filter: EnvFilter, colours: bool, writer: BoxMakeWriter) -> Dispatch {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     // It would say on stderr, and panic where it cannot, that it cannot write to stderr.
     let builder = builder.log_internal_errors(false);
-    // Fails only where a logger is set already, as in tests.
-    let _ = match format {
-        LogFormat::Human => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
+    match format {
+        LogFormat::Human => builder.with_target(false).fmt_fields(Escaped).finish().into(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().into(),
+    }
 }
 
 /// Says why the command failed, behind everything that was logged, and waits for all of it to be written.

@@ -5,4 +5,5 @@
 mod credentials;
 mod dial;
 mod guarded;
+mod logs;
 mod visitors;

@@ -59,6 +59,7 @@ impl Located {
         let shown = shown(key);
         let problem = problem.to_string();
         if let Some(variable) = variable_of(key) {
+            let problem = without(problem, &std::env::var(&variable).unwrap_or_default());
             return ConfigError { place: format!("environment variable {variable}"), line: None, key: shown, problem };
         }
         let line = self.depth_found(key).1.map(|at| line_of(self.text(), at));
@@ -174,8 +175,39 @@ fn variable_of(key: &[String]) -> Option<String> {
         .find(|name| key.len() > 1 && name.eq_ignore_ascii_case(&wanted))
 }
 
+/// Takes a value out of what is said about it: what comes from the environment may be a secret that was put under the
+/// wrong name, such as a key where the name of its file belongs.
+fn without(problem: String, value: &str) -> String {
+    const HIDDEN: &str = "(its value)";
+    let escaped = format!("{value:?}");
+    let forms = [escaped.as_str(), escaped.trim_matches('"'), value, value.trim()];
+    forms
+        .into_iter()
+        .filter(|form| !form.is_empty() && *form != "\"\"")
+        .fold(problem, |said, form| said.replace(form, HIDDEN))
+}
+
 /// The known name that an unknown one was probably meant to be: at most two letters away.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let by_distance = known.iter().map(|candidate| (strsim::osa_distance(name, candidate), *candidate));
     by_distance.filter(|(distance, _)| *distance <= 2).min().map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_environment_is_not_repeated() {
+        for value in ["s3cret", "-----BEGIN PRIVATE KEY-----\nMC4CAQ\n", "\"quoted\""] {
+            for problem in
+                [format!("cannot read {value}: no such file"), format!("found string {value:?}, expected a port")]
+            {
+                let said = without(problem, value);
+                assert!(!said.contains("s3cret") && !said.contains("MC4CAQ") && !said.contains("quoted"), "{said}");
+                assert!(said.contains("(its value)"), "{said}");
+            }
+        }
+        assert_eq!(without("missing".to_owned(), ""), "missing");
+    }
 }
