@@ -110,7 +110,7 @@ async fn the_api_shows_links_groups_rules_and_configuration() {
     let rules = json(tunnel.server_admin, "/api/v1/rules").await;
     assert_eq!(
         rules,
-        serde_json::json!({ "ingress": [{ "pattern": "*/", "group": "web", "set_host": null }], "egress": [] })
+        serde_json::json!({ "ingress": [{ "pattern": "*/", "group": "web", "set_host": null, "gate": [] }], "egress": [] })
     );
     let rules = json(tunnel.client_admin, "/api/v1/rules").await;
     let rule =
