@@ -141,7 +141,8 @@ impl Counts {
     /// Takes down what a link has carried.
     fn add(&self, peer: &Peer) {
         let stats = peer.quic.stats();
-        self.bytes.fetch_add(stats.udp_tx.bytes, Relaxed);
+        // Both ways: to ask for much costs the node as much as to send it, and the load gets back what it sends.
+        self.bytes.fetch_add(stats.udp_tx.bytes.max(stats.udp_rx.bytes), Relaxed);
     }
 }
 
