@@ -37,10 +37,16 @@ pub fn normalise(path: &str) -> Result<Cow<'_, str>, BadPath> {
     if normal.contains('\0') {
         return Err(BadPath::Nul);
     }
-    if normal.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if has_dot_segment(&normal) {
         return Err(BadPath::DotSegment);
     }
     Ok(normal)
+}
+
+/// `%2F` stays as it is, and servers that take it for `/` find dot segments beside it: `/public/x%2F..%2F..%2Fadmin`.
+fn has_dot_segment(path: &str) -> bool {
+    let mut segments = path.split('/').flat_map(|segment| segment.split("%2F")).flat_map(|part| part.split("%2f"));
+    segments.any(|segment| matches!(segment, "." | ".."))
 }
 
 fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, BadPath> {
@@ -108,6 +114,9 @@ mod tests {
             ("/a/%2e%2E/b", BadPath::DotSegment),
             ("/.", BadPath::DotSegment),
             ("/a/.%2e", BadPath::DotSegment),
+            ("/a/x%2F..%2fb", BadPath::DotSegment),
+            ("/a/%2f%2e%2E", BadPath::DotSegment),
+            ("/.%2F", BadPath::DotSegment),
             ("/a\\b", BadPath::Backslash),
             ("/a%5cb", BadPath::Backslash),
             ("/a%00", BadPath::Nul),

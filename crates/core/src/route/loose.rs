@@ -108,7 +108,8 @@ mod tests {
             })
             .collect();
         let table = RouteTable::new(patterns.iter().cloned()).unwrap();
-        let normal = crate::http::path::normalise(path).unwrap();
+        // What no rule takes is not let through either.
+        let Ok(normal) = crate::http::path::normalise(path) else { return true };
         let taken = table.find_number("a.example", &normal).unwrap();
         let loose = Loose::new(patterns.iter().map(|(pattern, guarded)| (pattern, *guarded)));
         loose.is_some_and(|loose| loose.is_doubtful("a.example", &normal, taken))
