@@ -119,7 +119,7 @@ pub fn from_asker(head: &mut RequestHead) -> Result<(), Failure> {
     if head.upgrade.is_some() && head.body != BodyKind::None {
         return Err(Failure::Protocol);
     }
-    check_length(&head.headers, head.body)
+    check_length(&mut head.headers, head.body)
 }
 
 /// Cleans the head of an upstream's response to a request with this method before it crosses, and returns what
@@ -165,7 +165,7 @@ pub fn from_answerer(head: &mut ReplyHead, body: BodyKind, method: &Method) -> R
         let agrees = says_nothing || would_be_length(&head.headers).is_some();
         return if body == BodyKind::None && agrees { Ok(()) } else { Err(Failure::Protocol) };
     }
-    check_length(&head.headers, body)
+    check_length(&mut head.headers, body)
 }
 
 fn strip_response(headers: &mut HeaderMap) {
@@ -191,14 +191,22 @@ fn length(value: &HeaderValue) -> Option<u64> {
     digits.to_str().ok()?.parse().ok()
 }
 
-/// Compares every `Content-Length` with the body that follows.
-fn check_length(headers: &HeaderMap, body: BodyKind) -> Result<(), Failure> {
+/// Compares every `Content-Length` with the body that follows, and leaves one of them (RFC 9110 §8.6).
+fn check_length(headers: &mut HeaderMap, body: BodyKind) -> Result<(), Failure> {
     let agrees = |value: &HeaderValue| match body {
         BodyKind::None => length(value) == Some(0),
         BodyKind::Length(expected) => length(value) == Some(expected),
         BodyKind::Stream => false,
     };
-    if headers.get_all(header::CONTENT_LENGTH).into_iter().all(agrees) { Ok(()) } else { Err(Failure::Protocol) }
+    let said = headers.get_all(header::CONTENT_LENGTH);
+    if !said.iter().all(agrees) {
+        return Err(Failure::Protocol);
+    }
+    let mut said = said.iter();
+    if let (Some(first), Some(_)) = (said.next().cloned(), said.next()) {
+        headers.insert(header::CONTENT_LENGTH, first);
+    }
+    Ok(())
 }
 
 /// A body of unknown length is counted as it comes.
@@ -376,10 +384,12 @@ mod tests {
             }
             head.headers.append("host", HeaderValue::from_static("b"));
             head.headers.append("transfer-encoding", HeaderValue::from_static("chunked"));
-            from_asker(&mut head)
-                .map(|()| head.headers.contains_key("host") || head.headers.contains_key("transfer-encoding"))
+            let accepted = from_asker(&mut head);
+            assert!(accepted.is_err() || head.headers.get_all("content-length").iter().count() < 2, "{lengths:?}");
+            accepted.map(|()| head.headers.contains_key("host") || head.headers.contains_key("transfer-encoding"))
         };
         assert_eq!(cleaned(BodyKind::Length(3), &["3"]), Ok(false));
+        assert_eq!(cleaned(BodyKind::Length(3), &["3", "3"]), Ok(false));
         assert_eq!(cleaned(BodyKind::None, &["0"]), Ok(false));
         assert_eq!(cleaned(BodyKind::Stream, &[]), Ok(false));
         for (body, lengths) in [
