@@ -24,7 +24,7 @@ use crate::{
 /// The body of an answer, and with it everything that is still going on in the exchange.
 ///
 /// Dropped before its end, it cancels the exchange: both halves of the stream are reset with
-/// [`Failure::Cancelled`].
+/// [`Failure::Cancelled`](adit_core::failure::Failure::Cancelled).
 #[derive(Debug)]
 pub struct AnswerBody {
     body: RecvBody,
