@@ -204,46 +204,31 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
             return Err(limits_at.key(key).error(format!("must be at most {most}")));
         }
     }
-    for (key, value) in [
-        ("response_head", timeouts.response_head),
-        ("handshake", timeouts.handshake),
-        ("request_head", timeouts.request_head),
-        ("body_idle", timeouts.body_idle),
-        ("write_idle", timeouts.write_idle),
-        ("visitor_idle", timeouts.visitor_idle),
-        ("connect", timeouts.connect),
-        ("switched_idle", timeouts.switched_idle),
-        ("heartbeat", timeouts.heartbeat),
-        ("sweep", timeouts.sweep),
-        ("config_sync", timeouts.config_sync),
-        ("reconnect_min", timeouts.reconnect_min),
+    for (key, value, may_be_zero) in [
+        ("response_head", timeouts.response_head, false),
+        ("handshake", timeouts.handshake, false),
+        ("request_head", timeouts.request_head, false),
+        ("body_idle", timeouts.body_idle, false),
+        ("write_idle", timeouts.write_idle, false),
+        ("visitor_idle", timeouts.visitor_idle, false),
+        ("connect", timeouts.connect, false),
+        ("upstream_resolve", timeouts.upstream_resolve, true),
+        ("upstream_idle", timeouts.upstream_idle, true),
+        ("switched_idle", timeouts.switched_idle, false),
+        ("heartbeat", timeouts.heartbeat, false),
+        ("sweep", timeouts.sweep, false),
+        ("stale", timeouts.stale, true),
+        ("reconnect_min", timeouts.reconnect_min, false),
+        ("reconnect_max", timeouts.reconnect_max, true),
+        ("rejoin", timeouts.rejoin, true),
+        ("config_sync", timeouts.config_sync, false),
+        ("drain", timeouts.drain, true),
+        ("drain_idle", timeouts.drain_idle, true),
+        ("takeover", timeouts.takeover, true),
     ] {
-        if value.is_zero() {
+        if value.is_zero() && !may_be_zero {
             return Err(timeouts_at.key(key).error("must be more than 0"));
         }
-    }
-    for (key, value) in [
-        ("response_head", timeouts.response_head),
-        ("handshake", timeouts.handshake),
-        ("request_head", timeouts.request_head),
-        ("body_idle", timeouts.body_idle),
-        ("write_idle", timeouts.write_idle),
-        ("visitor_idle", timeouts.visitor_idle),
-        ("connect", timeouts.connect),
-        ("upstream_resolve", timeouts.upstream_resolve),
-        ("upstream_idle", timeouts.upstream_idle),
-        ("switched_idle", timeouts.switched_idle),
-        ("heartbeat", timeouts.heartbeat),
-        ("sweep", timeouts.sweep),
-        ("stale", timeouts.stale),
-        ("reconnect_min", timeouts.reconnect_min),
-        ("reconnect_max", timeouts.reconnect_max),
-        ("rejoin", timeouts.rejoin),
-        ("config_sync", timeouts.config_sync),
-        ("drain", timeouts.drain),
-        ("drain_idle", timeouts.drain_idle),
-        ("takeover", timeouts.takeover),
-    ] {
         timeouts_at.key(key).check(wait(value))?;
     }
     if timeouts.stale <= timeouts.heartbeat {
