@@ -2,16 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
+mod node;
+
 use std::{
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    sync::mpsc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    process::{Command, Output},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use node::Node;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
@@ -33,55 +34,10 @@ fn run(home: &TempDir, args: &[&str]) -> Output {
     output
 }
 
-/// A node that runs, and the lines that it has written. Dropping it kills it.
-struct Node {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    heard: Vec<String>,
-}
-
-impl Node {
-    fn start(home: &TempDir, args: &[&str]) -> Self {
-        let mut child = adit(home).args(args).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { child, lines, heard: Vec::new() }
-    }
-
-    /// Waits for a line that has all of these words, and returns it.
-    fn says(&mut self, words: &[&str]) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else { panic!("it did not say {words:?}: {:#?}", self.heard) };
-            self.heard.push(line.clone());
-            if words.iter().all(|word| line.contains(word)) {
-                return line;
-            }
-        }
-    }
-
-    /// Kills it, and returns all that it said.
-    fn end(mut self) -> String {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.heard.extend(self.lines.iter());
-        self.heard.join("\n")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn start(home: &TempDir, args: &[&str]) -> Node {
+    let mut command = adit(home);
+    command.args(args);
+    Node::start(command, PATIENCE)
 }
 
 /// A folder with certificates, a token for `web-1`, and a server's configuration that takes tokens only.
@@ -112,10 +68,10 @@ fn tunnel_of(line: &str) -> &str {
 #[test]
 fn a_revoked_token_cuts_its_link_and_no_log_ever_shows_it() {
     let home = home();
-    let mut server = Node::start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
+    let mut server = start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
     let up = server.says(&["server is up"]);
     client_file(&home, tunnel_of(&up));
-    let mut client = Node::start(&home, &["client", "-c", "client.toml"]);
+    let mut client = start(&home, &["client", "-c", "client.toml"]);
     server.says(&[AUDIT, "client joined", "\"client\":\"web-1\"", "\"proof\":\"token\""]);
     client.says(&["connected"]);
     run(&home, &["token", "revoke", "web-1"]);
@@ -134,13 +90,13 @@ fn a_revoked_token_cuts_its_link_and_no_log_ever_shows_it() {
 #[test]
 fn a_new_token_works_without_a_restart() {
     let home = home();
-    let mut server = Node::start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
+    let mut server = start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
     let up = server.says(&["server is up"]);
     run(&home, &["token", "new", "web-2", "--group", "web", "--out", "second.token"]);
     server.says(&["configuration reloaded"]);
     fs::rename(home.path().join("second.token"), home.path().join("client.token")).unwrap();
     client_file(&home, tunnel_of(&up));
-    let _client = Node::start(&home, &["client", "-c", "client.toml"]);
+    let _client = start(&home, &["client", "-c", "client.toml"]);
     server.says(&["client joined", "\"client\":\"web-2\""]);
 }
 
@@ -171,6 +127,6 @@ fn a_certificate_that_ends_soon_is_named_in_the_log() {
     fs::write(home.path().join("certs/server.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
     // Keeps the mode of what was there.
     fs::write(home.path().join("certs/server.key"), key.serialize_pem()).unwrap();
-    let mut server = Node::start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
+    let mut server = start(&home, &["--log-format", "json", "server", "-c", "server.toml"]);
     server.says(&["\"level\":\"WARN\"", "ends soon", "\"file\":\"./certs/server.pem\"", "\"days\":3"]);
 }

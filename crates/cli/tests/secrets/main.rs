@@ -3,19 +3,21 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that fails fails its test")]
 
 mod needles;
+#[path = "../node/mod.rs"]
+mod node;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead as _, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::fs::PermissionsExt as _,
-    process::{Child, Command, Stdio},
-    sync::mpsc,
-    time::{Duration, Instant},
+    process::Command,
+    time::Duration,
 };
 
 use adit::config;
 use needles::Needles;
+use node::Node;
 use tempfile::TempDir;
 
 /// Longer than anything takes on a busy machine: only a test that fails waits for it.
@@ -65,17 +67,7 @@ impl Home {
     }
 
     fn start(&self, args: &[&str]) -> Node {
-        let mut child = self.command(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let (tell, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                if tell.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
-                    return;
-                }
-            }
-        });
-        Node { child, lines, heard: Vec::new() }
+        Node::start(self.command(args), PATIENCE)
     }
 
     /// Runs a client that does not get in, until it says so.
@@ -87,48 +79,11 @@ impl Home {
     }
 }
 
-/// A node that runs. Dropping it kills it.
-struct Node {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-    heard: Vec<String>,
-}
-
-impl Node {
-    /// Waits for a line that has all of these words, and returns it.
-    fn says(&mut self, words: &[&str]) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = self.lines.recv_timeout(left) else { panic!("it did not say {words:?}") };
-            self.heard.push(line.clone());
-            if words.iter().all(|word| line.contains(word)) {
-                return line;
-            }
-        }
-    }
-
-    /// What others on the machine see of it.
-    fn seen_from_outside(&self) -> String {
-        let process = format!("/proc/{}", self.child.id());
-        let files = ["cmdline", "environ", "comm"].map(|name| fs::read(format!("{process}/{name}")).unwrap());
-        String::from_utf8_lossy(&files.concat()).into_owned()
-    }
-
-    /// Ends it, and returns all that it said.
-    fn end(mut self) -> String {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.heard.extend(self.lines.iter());
-        self.heard.join("\n")
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What others on the machine see of a node.
+fn seen_from_outside(node: &Node) -> String {
+    let process = format!("/proc/{}", node.child.id());
+    let files = ["cmdline", "environ", "comm"].map(|name| fs::read(format!("{process}/{name}")).unwrap());
+    String::from_utf8_lossy(&files.concat()).into_owned()
 }
 
 /// Returns the value of a field of a line in JSON.
@@ -231,9 +186,9 @@ fn nothing_that_nodes_say_has_a_secret_in_it() {
     let mut said = asked(field(&up, "admin"));
     for (node, admin) in &clients {
         said.push_str(&asked(admin));
-        said.push_str(&node.seen_from_outside());
+        said.push_str(&seen_from_outside(node));
     }
-    said.push_str(&server.seen_from_outside());
+    said.push_str(&seen_from_outside(&server));
     for name in ["server.toml", "token.toml", "certificate.toml"] {
         home.run(&["check", "-c", name], 0);
         home.run(&["explain", "-c", name, "GET", "http://a.example/x"], 0);
