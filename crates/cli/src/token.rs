@@ -41,6 +41,12 @@ pub enum TokenCommand {
         #[arg(long, value_name = "FILE", default_value = "tokens.toml")]
         tokens_file: PathBuf,
     },
+    /// Make a token for the admin interface, and show it once
+    Admin {
+        /// Write the token to this file, mode 0600, instead of showing it: for admin.token_file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Show which tokens there are
     List {
         /// Where the server finds them: tunnel.tokens_file
@@ -112,6 +118,7 @@ pub struct Said {
 pub fn run(command: TokenCommand) -> Result<Said, TokenError> {
     match command {
         TokenCommand::New { name, groups, out, tokens_file } => new(&tokens_file, &name, &groups, out.as_deref()),
+        TokenCommand::Admin { out } => admin(out.as_deref()),
         TokenCommand::List { tokens_file } => list(&tokens_file),
         TokenCommand::Revoke { name, tokens_file } => revoke(&tokens_file, name),
     }
@@ -131,20 +138,28 @@ fn new(path: &Path, name: &str, groups: &[Group], out: Option<&Path>) -> Result<
     entry["groups"] = value(groups.iter().map(Group::as_str).collect::<Array>());
     entry["created"] = value(humantime::format_rfc3339_seconds(SystemTime::now()).to_string());
     table[name] = Item::Table(entry);
-    let text = token.reveal();
-    if let Some(out) = out {
-        write(out, &format!("{}\n", *text))?;
-    }
+    let said = hand_over(&token, out)?;
     write(path, &document.to_string())?;
     let groups = groups.iter().map(Group::as_str).collect::<Vec<_>>().join(", ");
     let hint = format!(
         "{name} may join {groups} where groups.GROUP.clients lists it. The hash is in {}; the token is nowhere else.",
         path.display()
     );
-    match out {
-        Some(out) => Ok(Said { out: Zeroizing::new(format!("wrote {}\n", out.display())), hint }),
-        None => Ok(Said { out: Zeroizing::new(format!("{}\n", *text)), hint }),
-    }
+    Ok(Said { out: said, hint })
+}
+
+fn admin(out: Option<&Path>) -> Result<Said, TokenError> {
+    let said = hand_over(&random_token()?, out)?;
+    let hint = "Name its file in admin.token_file; callers send it as `Authorization: Bearer TOKEN`.".to_owned();
+    Ok(Said { out: said, hint })
+}
+
+/// Writes a token to a file, or returns it to be shown.
+fn hand_over(token: &Token, out: Option<&Path>) -> Result<Zeroizing<String>, TokenError> {
+    let text = Zeroizing::new(format!("{}\n", *token.reveal()));
+    let Some(out) = out else { return Ok(text) };
+    write(out, &text)?;
+    Ok(Zeroizing::new(format!("wrote {}\n", out.display())))
 }
 
 fn list(path: &Path) -> Result<Said, TokenError> {
@@ -267,10 +282,13 @@ mod tests {
     #[test]
     fn a_token_in_a_file_is_for_its_owner_only_and_is_not_shown() {
         let home = tempfile::tempdir().unwrap();
-        let (tokens, out) = (home.path().join("tokens.toml"), home.path().join("client.token"));
-        let said = new(&tokens, "a", &["web".parse().unwrap()], Some(&out)).unwrap();
-        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
-        let token = fs::read_to_string(&out).unwrap();
-        assert!(token.trim_end().parse::<Token>().is_ok() && !said.out.contains(token.trim_end()));
+        let (tokens, client) = (home.path().join("tokens.toml"), home.path().join("client.token"));
+        let operator = home.path().join("admin.token");
+        let made = [new(&tokens, "a", &["web".parse().unwrap()], Some(&client)), admin(Some(&operator))];
+        for (said, out) in made.into_iter().zip([client, operator]) {
+            assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+            let (said, token) = (said.unwrap(), fs::read_to_string(&out).unwrap());
+            assert!(token.trim_end().parse::<Token>().is_ok() && !said.out.contains(token.trim_end()));
+        }
     }
 }

@@ -96,12 +96,62 @@ fn a_bad_value_is_named_with_its_line() {
     assert_eq!(said, "9: groups.a.clients[1]: invalid type: found signed int `5`, expected a string");
 }
 
+/// A token as `openssl rand -base64 32` makes them.
+const ADMIN_TOKEN: &str = "q8mX2oFhQm1+/0Zp5yUu3vN9c7kLrT4wEaGsBdIjHkY=";
+
+fn with_admin_token(home: &TempDir, token: &str, mode: u32) {
+    let path = home.path().join("admin.token");
+    fs::write(&path, token).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
-fn an_admin_address_that_others_may_reach_is_refused() {
-    let said = complaint(&home(), &format!("{TUNNEL}[admin]\nlisten = \"0.0.0.0:9090\"\n"));
-    assert!(said.starts_with("7: admin.listen: 0.0.0.0:9090 is not a loopback address: "), "{said}");
-    let said = complaint(&home(), &format!("{TUNNEL}[admin]\nlisten = \"127.0.0.1:9090\"\ntoken = \"x\"\n"));
-    assert_eq!(said, "8: admin.token: unknown key (known here: listen)");
+fn an_admin_address_that_others_may_reach_needs_a_token_and_tls() {
+    let home = home();
+    with_admin_token(&home, &format!("{ADMIN_TOKEN}\n"), 0o600);
+    let token = "token_file = \"admin.token\"\n";
+    let pair = "cert = \"certs/server.pem\"\nkey = \"certs/server.key\"\n";
+    let admin = |listen: &str, rest: &str| format!("{TUNNEL}[admin]\nlisten = \"{listen}:9090\"\n{rest}");
+    for (rest, missing) in
+        [("", "set token_file, cert and key in"), (token, "set cert and key in"), (pair, "set token_file in")]
+    {
+        let said = complaint(&home, &admin("0.0.0.0", rest));
+        assert!(said.starts_with("7: admin.listen: 0.0.0.0:9090 is not a loopback address, "), "{said}");
+        assert!(said.contains(missing), "{said}");
+    }
+    let path = home.path().join("server.toml");
+    let both = format!("{token}{pair}");
+    for (listen, rest) in [("0.0.0.0", &*both), ("[::1]", ""), ("127.0.0.1", token), ("127.0.0.1", pair)] {
+        fs::write(&path, admin(listen, rest)).unwrap();
+        let settings = config::server(&path, home.path()).unwrap().settings.admin.unwrap();
+        assert_eq!(settings.token().is_some(), rest.contains("token_file"), "{listen} {rest}");
+        assert_eq!(settings.credentials().is_some(), rest.contains("cert"), "{listen} {rest}");
+    }
+    let said = complaint(&home, &admin("127.0.0.1", "key = \"certs/server.key\"\n"));
+    assert_eq!(said, "6: admin.cert: missing, and there is a key");
+    let said = complaint(&home, &admin("127.0.0.1", "token = \"x\"\n"));
+    assert_eq!(said, "8: admin.token: unknown key (known here: listen, token_file, cert, key)");
+}
+
+#[test]
+fn an_admin_token_that_is_short_or_readable_or_out_of_place_is_refused_and_not_repeated() {
+    let home = home();
+    let admin = |file: &str| format!("{TUNNEL}[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"{file}\"\n");
+    let shown = home.path().join("admin.token").display().to_string();
+    let two_lines = format!("{ADMIN_TOKEN}\n{ADMIN_TOKEN}\n");
+    for (token, mode, words) in [
+        ("", 0o600, "holds no token for the admin interface: "),
+        (&ADMIN_TOKEN[..31], 0o600, "holds no token for the admin interface: "),
+        (&two_lines, 0o600, "holds no token for the admin interface: "),
+        (ADMIN_TOKEN, 0o640, "(mode 0640): run chmod 600 "),
+    ] {
+        with_admin_token(&home, token, mode);
+        let said = complaint(&home, &admin("admin.token"));
+        assert!(said.starts_with("8: admin.token_file: ") && said.contains(words) && said.contains(&shown), "{said}");
+        assert!(!said.contains(&ADMIN_TOKEN[..8]), "{said}");
+    }
+    let said = complaint(&home, &admin(ADMIN_TOKEN));
+    assert_eq!(said, "8: admin.token_file: there is no file of that name; a token stands in a file, and not here");
 }
 
 #[test]
@@ -363,12 +413,17 @@ fn the_files_that_a_configuration_names_are_known() {
     let home = home();
     let path = home.path().join("server.toml");
     let entry = "[https]\nlisten = \"127.0.0.1:0\"\n[[https.certificates]]\ncert = \"certs/web-1.pem\"\nkey = \"certs/web-1.key\"\n";
-    fs::write(&path, format!("{TUNNEL}{entry}")).unwrap();
+    with_admin_token(&home, ADMIN_TOKEN, 0o600);
+    let admin = "[admin]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"admin.token\"\ncert = \"certs/api-1.pem\"\nkey = \"certs/api-1.key\"\n";
+    fs::write(&path, format!("{TUNNEL}{entry}{admin}")).unwrap();
     let loaded = config::server(&path, home.path()).unwrap();
     let names: Vec<_> =
         loaded.files.iter().map(|file| file.strip_prefix(home.path()).unwrap().to_str().unwrap()).collect();
-    let expected = ["certs/server.pem", "certs/server.key", "certs/ca.pem", "certs/web-1.pem", "certs/web-1.key"];
-    assert_eq!(names, expected);
+    let tunnel = ["certs/server.pem", "certs/server.key", "certs/ca.pem"];
+    let rest = ["certs/web-1.pem", "certs/web-1.key", "admin.token", "certs/api-1.pem", "certs/api-1.key"];
+    assert_eq!(names, [&tunnel[..], &rest].concat());
+    let dated: Vec<_> = loaded.certificates.iter().map(|dated| &*dated.file).collect();
+    assert!(dated.iter().any(|file| file.ends_with("certs/api-1.pem")), "{dated:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Who may use a rule: what is asked of a visitor before anything of its request enters the tunnel.
 
 pub mod credentials;
+pub mod tries;
 pub mod visitor;
 
 use std::{net::IpAddr, num::NonZeroU32, time::Duration};

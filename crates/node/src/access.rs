@@ -27,6 +27,9 @@ use crate::{
     watch::{Place, Shown, Text, Watch},
 };
 
+/// The target of log lines about who came in, who did not, and who had to go.
+pub const AUDIT: &str = "adit::audit";
+
 /// The target of access lines.
 const TARGET: &str = "access";
 

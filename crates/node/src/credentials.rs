@@ -9,7 +9,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use adit_core::token::{BadToken, Token};
+use adit_core::{
+    gate::TokenHash,
+    token::{BadToken, Token},
+};
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
@@ -29,6 +32,9 @@ pub const ALPN_HTTP2: &[u8] = b"h2";
 
 /// ALPN of HTTP/1.1 (RFC 7301 §6).
 pub const ALPN_HTTP1: &[u8] = b"http/1.1";
+
+/// The shortest token for the admin interface.
+const ADMIN_TOKEN_CHARS_MIN: usize = 32;
 
 /// A certificate chain and its private key.
 #[derive(Debug)]
@@ -99,6 +105,16 @@ pub enum TlsError {
         /// What is wrong.
         error: BadToken,
     },
+    /// The file holds no token for the admin interface.
+    #[error(
+        "{} holds no token for the admin interface: that is one of {ADMIN_TOKEN_CHARS_MIN} or more of the characters \
+         a-z A-Z 0-9 - . _ ~ + / =, as `adit token admin` makes it",
+        path.display()
+    )]
+    AdminToken {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The certificate and the key do not work, or not together.
     #[error("{what}: {error}")]
     Unusable {
@@ -129,6 +145,7 @@ impl TlsError {
             Self::KeyOnly { path } => Some(path),
             Self::Exposed { path, .. } => Some(path),
             Self::Token { path, .. } => Some(path),
+            Self::AdminToken { path } => Some(path),
             Self::Unusable { .. } => None,
         }
     }
@@ -253,6 +270,23 @@ pub fn token_from_file(path: &Path, mode: KeyMode) -> Result<Token, TlsError> {
     let token = text.trim().parse().map_err(|error| TlsError::Token { path: path.to_owned(), error })?;
     secret.check(path, mode)?;
     Ok(token)
+}
+
+/// Reads the token that callers of the admin interface have to show, and returns its hash. White space around it does not
+/// count.
+///
+/// # Errors
+///
+/// When the file cannot be read, holds no token that can be shown (RFC 6750 §2.1), or others may read it.
+pub fn admin_token_from_file(path: &Path, mode: KeyMode) -> Result<TokenHash, TlsError> {
+    let secret = Secret::read(path)?;
+    let token = secret.contents.trim_ascii();
+    let may_be_shown = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.len() < ADMIN_TOKEN_CHARS_MIN || !token.iter().all(may_be_shown) {
+        return Err(TlsError::AdminToken { path: path.to_owned() });
+    }
+    secret.check(path, mode)?;
+    Ok(TokenHash::of(token))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -16,14 +16,13 @@ pub use self::{
     server::{Server, ServerControl},
 };
 use crate::{
-    admin::{Admin, Handles},
+    admin::{Admin, AdminError, Handles},
     credentials::TlsError,
     egress::service::EgressError,
     ingress::{
         entries::{Entries, EntryError},
         gate::password::BadPasswordHash,
         handed::Misfit,
-        listener::BindError,
         service::Ingress,
     },
     link::listen::ListenError,
@@ -45,7 +44,7 @@ pub enum StartError {
     Socket(io::Error),
     /// The admin interface.
     #[error(transparent)]
-    Bind(#[from] BindError),
+    Admin(#[from] AdminError),
     /// An entry.
     #[error(transparent)]
     Entry(#[from] EntryError),

@@ -1,5 +1,6 @@
 //! What a node is told to do: every value parsed, every reference resolved.
 
+mod admin;
 pub mod resolve;
 
 use std::{
@@ -30,6 +31,7 @@ use rustls::{
 };
 use serde::Deserialize;
 
+pub use self::admin::{AdminEntry, Exposed};
 use crate::credentials::{Credentials, Fingerprint};
 
 /// Everything a server needs.
@@ -174,34 +176,6 @@ pub struct HttpsEntry {
     pub http: HttpEntry,
     /// A visitor gets the one for the name that it asks for, or else the first; at least one.
     pub certificates: Vec<Credentials>,
-}
-
-/// A listener for the admin interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdminEntry(SocketAddr);
-
-/// An address that others than this machine may reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0} is not a loopback address: the admin interface asks nobody who they are, so use 127.0.0.1 or [::1], and ssh \
-     or a proxy that asks to reach it from elsewhere"
-)]
-pub struct NotLoopback(SocketAddr);
-
-impl AdminEntry {
-    /// Takes a loopback address.
-    ///
-    /// # Errors
-    ///
-    /// For any other address.
-    pub fn new(listen: SocketAddr) -> Result<Self, NotLoopback> {
-        if listen.ip().to_canonical().is_loopback() { Ok(Self(listen)) } else { Err(NotLoopback(listen)) }
-    }
-
-    /// Returns the address.
-    pub fn listen(self) -> SocketAddr {
-        self.0
-    }
 }
 
 /// Requests → group.
@@ -484,21 +458,6 @@ mod tests {
         }
         for bad in ["a", "a:", "a:0", ":1", "a:x", "a/b:1", "a:1:2"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_admin_interface_is_for_this_machine_only() {
-        for (address, local) in [
-            ("127.0.0.1:0", true),
-            ("127.8.9.1:1", true),
-            ("[::1]:1", true),
-            ("[::ffff:127.0.0.1]:1", true),
-            ("0.0.0.0:1", false),
-            ("[::]:1", false),
-            ("192.168.1.1:1", false),
-        ] {
-            assert_eq!(AdminEntry::new(address.parse().unwrap()).is_ok(), local, "{address}");
         }
     }
 

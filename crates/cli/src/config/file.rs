@@ -189,8 +189,14 @@ pub struct Certificate {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdminEntry {
-    /// TCP, on loopback.
+    /// TCP; on loopback unless it asks for a token, over TLS.
     pub listen: SocketAddr,
+    /// The token that callers have to show.
+    pub token_file: Option<PathBuf>,
+    /// PEM.
+    pub cert: Option<PathBuf>,
+    /// PEM.
+    pub key: Option<PathBuf>,
 }
 
 /// `[dial]`.

@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod locate;
+mod admin;
 mod gate;
 mod resolve;
 pub mod tokens;

@@ -16,13 +16,13 @@ use adit_core::{
 use adit_node::{
     credentials::{self, KeyMode, TlsError},
     settings::{
-        AdminEntry, ClientSettings, EgressSettings, GroupSettings, GroupTerms, HttpEntry, HttpsEntry, IngressRule,
-        ServerSettings,
+        ClientSettings, EgressSettings, GroupSettings, GroupTerms, HttpEntry, HttpsEntry, IngressRule, ServerSettings,
         resolve::{self, At, ResolveError, wait},
     },
 };
 
 use super::{
+    admin,
     file::{
         AdminEntry as AdminFile, ClientFile, Dial, Group, HttpEntry as HttpFile, HttpsEntry as HttpsFile,
         IngressRule as IngressFile, ServerFile,
@@ -35,23 +35,24 @@ type Groups = HashMap<id::Group, GroupSettings>;
 
 /// Returns the files that a server's configuration names.
 pub(super) fn server_files(file: &ServerFile, base: &Path) -> Vec<PathBuf> {
-    let ServerFile { tunnel, https, upstreams, .. } = file;
+    let ServerFile { tunnel, https, admin, upstreams, .. } = file;
     let theirs = [&tunnel.client_ca, &tunnel.client_crl, &tunnel.tokens_file].into_iter().flatten();
     let tunnel = [&tunnel.cert, &tunnel.key].into_iter().chain(theirs);
-    files(base, tunnel, https.as_ref(), upstreams)
+    files(base, tunnel, https.as_ref(), admin.as_ref(), upstreams)
 }
 
 /// Returns the files that a client's configuration names.
 pub(super) fn client_files(file: &ClientFile, base: &Path) -> Vec<PathBuf> {
-    let ClientFile { tunnel, https, upstreams, .. } = file;
+    let ClientFile { tunnel, https, admin, upstreams, .. } = file;
     let tunnel = [&tunnel.ca, &tunnel.cert, &tunnel.key, &tunnel.token_file].into_iter().flatten();
-    files(base, tunnel, https.as_ref(), upstreams)
+    files(base, tunnel, https.as_ref(), admin.as_ref(), upstreams)
 }
 
 fn files<'a>(
     base: &Path,
     tunnel: impl Iterator<Item = &'a PathBuf>,
     https: Option<&'a HttpsFile>,
+    admin: Option<&'a AdminFile>,
     upstreams: &'a BTreeMap<String, Upstream>,
 ) -> Vec<PathBuf> {
     let entry = https.into_iter().flat_map(|entry| {
@@ -59,7 +60,8 @@ fn files<'a>(
         entry.cert.iter().chain(&entry.key).chain(more)
     });
     let authorities = upstreams.values().filter_map(|upstream| upstream.ca_file.as_ref());
-    tunnel.chain(entry).chain(authorities).map(|path| base.join(path)).collect()
+    let admin = admin.into_iter().flat_map(admin::files);
+    tunnel.chain(entry).chain(admin).chain(authorities).map(|path| base.join(path)).collect()
 }
 
 pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, ResolveError> {
@@ -79,7 +81,7 @@ pub(super) fn server(file: ServerFile, base: &Path) -> Result<ServerSettings, Re
         ingress: ingress(&at.key("ingress"), file.ingress, &groups)?,
         groups,
         egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
-        admin: admin(&at.key("admin"), file.admin)?,
+        admin: file.admin.map(|entry| admin::admin(&at.key("admin"), base, key_mode, entry)).transpose()?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -95,7 +97,7 @@ pub(super) fn client(file: ClientFile, base: &Path) -> Result<ClientSettings, Re
         http: file.http.map(|entry| http(&at.key("http"), entry)).transpose()?,
         https: file.https.map(|entry| https(&at.key("https"), base, key_mode, entry)).transpose()?,
         egress: egress(base, file.egress, file.upstreams, &file.dial, &file.limits)?,
-        admin: admin(&at.key("admin"), file.admin)?,
+        admin: file.admin.map(|entry| admin::admin(&at.key("admin"), base, key_mode, entry)).transpose()?,
         limits: file.limits,
         timeouts: file.timeouts,
     })
@@ -292,8 +294,4 @@ fn check_listeners(
 
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
-}
-
-fn admin(at: &At, entry: Option<AdminFile>) -> Result<Option<AdminEntry>, ResolveError> {
-    entry.map(|entry| at.key("listen").check(AdminEntry::new(entry.listen))).transpose()
 }

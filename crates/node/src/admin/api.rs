@@ -13,7 +13,7 @@ use axum::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Handles, guard, metrics,
+    Door, Handles, guard, metrics,
     view::{Config, EgressView, ExchangeView, GroupView, IngressView, LinkView, RulesView, UpstreamView},
 };
 use crate::watch::Watch;
@@ -26,8 +26,8 @@ struct Shared {
     stop: CancellationToken,
 }
 
-/// Returns the whole interface. A request to drain cancels `stop`.
-pub(super) fn router(handles: Arc<Handles>, watch: Arc<Watch>, stop: CancellationToken) -> Router {
+/// Returns the whole interface, behind its door. A request to drain cancels `stop`.
+pub(super) fn router(handles: Arc<Handles>, watch: Arc<Watch>, stop: CancellationToken, door: Door) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/readyz", get(ready))
@@ -40,7 +40,7 @@ pub(super) fn router(handles: Arc<Handles>, watch: Arc<Watch>, stop: Cancellatio
         .route("/api/v1/config", get(config))
         .route("/api/v1/drain", post(drain))
         .fallback(async || (StatusCode::NOT_FOUND, "there is nothing here; docs/admin.md says what is where\n"))
-        .layer(middleware::from_fn(guard::local_only))
+        .layer(middleware::from_fn_with_state(door, guard::admit))
         .with_state(Shared { handles, watch, stop })
 }
 

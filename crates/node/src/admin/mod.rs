@@ -1,60 +1,52 @@
 //! What an operator sees and does: health, metrics, an API over HTTP. JSON shapes are in `docs/admin.md`.
 
 mod api;
+mod connection;
+mod door;
 mod guard;
 mod metrics;
 mod view;
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_core::limits::{Limits, Timeouts};
 use arc_swap::ArcSwap;
-use hyper::{
-    server::conn::http1,
-    service::{Service, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::sleep,
-};
+use hyper_util::service::TowerToHyperService;
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use self::view::Config;
+use self::connection::Connection;
+pub use self::{
+    door::{Door, NewTerms},
+    view::Config,
+};
 use crate::{
+    credentials::TlsError,
     egress::service::{Egress, Routes},
     expiry::Expiries,
     ingress::{
         handed::{Handed, Role},
         listener::{BindError, Listener},
         service::Ingress,
-        turns::Turns,
+        visitors::Visitors,
     },
     push::Pushed,
     registry::{GroupLinks, Registry},
-    settings::AdminEntry,
+    settings::{AdminEntry, Exposed},
     watch::Watch,
 };
 
 /// The most connections at once; more wait in the listen queue.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 
-/// How long a connection may take to send a request head.
-const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most from one address; more are closed.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
 /// How long after a failed accept to try again.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How long the last answers have once the node is done.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How long an idle connection is kept when the node stops: whoever looks regularly learns with its next answer that the
-/// connection ends.
-const STOP_IDLE: Duration = Duration::from_millis(500);
 
 /// The parts of a node that are looked at.
 #[derive(Debug)]
@@ -96,7 +88,22 @@ pub struct Admin {
     tcp: TcpListener,
     address: SocketAddr,
     is_shared: bool,
+    door: Door,
     watch: Arc<Watch>,
+}
+
+/// Why there is no admin interface.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// It cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The socket that was handed over for it can be reached by others, whom it would not ask who they are.
+    #[error("admin: {0}")]
+    Exposed(#[from] Exposed),
+    /// Its certificate cannot be used.
+    #[error("admin: {0}")]
+    Tls(#[from] TlsError),
 }
 
 impl Admin {
@@ -104,16 +111,23 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// When it is in use.
-    pub async fn bind(entry: AdminEntry, handed: &mut Handed) -> Result<Self, BindError> {
+    /// When it is in use, its certificate cannot be used, or a socket that was handed over is where more has to be asked.
+    pub async fn bind(entry: &AdminEntry, handed: &mut Handed) -> Result<Self, AdminError> {
         let listener = Listener::bind(Role::Admin, entry.listen(), handed).await?;
         let (address, is_shared) = (listener.address(), listener.is_shared());
-        Ok(Self { address, is_shared, tcp: listener.into_tcp(), watch: Arc::default() })
+        entry.check(address)?;
+        let door = Door::new(entry, address)?;
+        Ok(Self { address, is_shared, door, tcp: listener.into_tcp(), watch: Arc::default() })
     }
 
     /// Returns the address, with the port that the system chose where it was 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns what changes the terms of an interface that serves.
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// Returns where exchanges are to be seen.
@@ -126,19 +140,23 @@ impl Admin {
     ///
     /// Dropped early, it closes all connections.
     pub async fn serve(self, handles: Arc<Handles>, stop: CancellationToken, done: CancellationToken) {
-        let service = TowerToHyperService::new(api::router(handles, self.watch, stop.clone()));
-        let mut connections = JoinSet::new();
-        let last = if self.is_shared { &stop } else { &done };
+        let Self { tcp, address: _, is_shared, door, watch } = self;
+        let router = TowerToHyperService::new(api::router(handles, watch, stop.clone(), door.clone()));
+        let (mut connections, callers) = (JoinSet::new(), Visitors::default());
+        let last = if is_shared { &stop } else { &done };
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = last.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.tcp.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
+                accepted = tcp.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
             };
             match accepted {
-                Ok((tcp, _)) => {
-                    connections.spawn(serve_connection(tcp, service.clone(), Turns::begin(stop.clone()), done.clone()));
+                Ok((tcp, peer)) => {
+                    let Some(_admitted) = callers.admit(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX) else { continue };
+                    let (stop, done) = (stop.clone(), done.clone());
+                    let (tls, router) = (door.tls(), router.clone());
+                    connections.spawn(Connection { tcp, peer, tls, router, stop, done, _admitted }.serve());
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an admin connection");
@@ -146,7 +164,7 @@ impl Admin {
                 }
             }
         }
-        drop(self.tcp);
+        drop(tcp);
         // Whoever is slow to read its answer does not hold up the end of the node.
         let overdue = async {
             done.cancelled().await;
@@ -156,30 +174,5 @@ impl Admin {
             () = async { while connections.join_next().await.is_some() {} } => {}
             () = overdue => {}
         }
-    }
-}
-
-async fn serve_connection(
-    tcp: TcpStream,
-    router: TowerToHyperService<axum::Router>,
-    turns: Turns,
-    done: CancellationToken,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(REQUEST_HEAD_TIMEOUT);
-    let service = service_fn(|request| {
-        let (answered, turn) = (router.call(request), turns.take());
-        async move { Ok::<_, Infallible>(turn.with(answered.await?)) }
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(tcp), service));
-    let served = tokio::select! {
-        served = &mut connection => served,
-        _ = async { tokio::join!(done.cancelled(), turns.over(|| STOP_IDLE)) } => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(%error, "admin connection ended");
     }
 }

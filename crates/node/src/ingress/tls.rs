@@ -18,7 +18,7 @@ use crate::credentials::{self, ALPN_HTTP1, ALPN_HTTP2, Credentials, TlsError, un
 /// # Errors
 ///
 /// When there is no certificate, or one does not work.
-pub fn acceptor(certificates: &[Credentials]) -> Result<TlsAcceptor, TlsError> {
+pub fn acceptor<'a>(certificates: impl IntoIterator<Item = &'a Credentials>) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -42,16 +42,16 @@ struct ByName {
 }
 
 impl ByName {
-    fn new(certificates: &[Credentials]) -> Result<Self, TlsError> {
-        if certificates.is_empty() {
-            return Err(unusable("an entry", "it has no certificate"));
-        }
+    fn new<'a>(certificates: impl IntoIterator<Item = &'a Credentials>) -> Result<Self, TlsError> {
         let (mut keys, mut names) = (Vec::new(), HashMap::<String, Vec<usize>>::new());
-        for (index, certificate) in certificates.iter().enumerate() {
+        for (index, certificate) in certificates.into_iter().enumerate() {
             keys.push(Arc::new(certificate.certified_key()?));
             for name in certificate.chain().first().map(credentials::dns_names).unwrap_or_default() {
                 names.entry(name.to_ascii_lowercase()).or_default().push(index);
             }
+        }
+        if keys.is_empty() {
+            return Err(unusable("an entry", "it has no certificate"));
         }
         Ok(Self { keys, names })
     }

@@ -34,7 +34,7 @@ use tracing::Instrument;
 use super::{Running, StartError, own_addresses};
 use crate::{
     access::Recorder,
-    admin::{self, Admin, Handles},
+    admin::{self, Admin, AdminError, Handles},
     egress::{
         guard::Guard,
         service::{Egress, Routes},
@@ -75,6 +75,8 @@ pub struct ClientControl {
     endpoint: Endpoint,
     ingress: Arc<Ingress>,
     doors: Doors,
+    /// That of the admin interface.
+    door: Option<admin::Door>,
     caller: Arc<Caller>,
     handles: Arc<Handles>,
     bound: Arc<Bound>,
@@ -152,7 +154,7 @@ impl Client {
         let client_id = ClientId::from_uuid(uuid::Uuid::new_v4());
         let config = tls::client_config(&tunnel.proof, &tunnel.trust, tunnel.congestion)?;
         let admin = match admin {
-            Some(admin) => Some(Admin::bind(admin, &mut handed).await?),
+            Some(admin) => Some(Admin::bind(&admin, &mut handed).await?),
             None => None,
         };
         let entries = Entries::bind(http.as_ref(), https.as_ref(), &mut handed).await?;
@@ -214,6 +216,7 @@ impl Client {
             endpoint,
             ingress,
             doors: entries.doors(),
+            door: admin.as_ref().map(Admin::door),
             caller: Arc::new(caller),
             handles,
             bound: Arc::new(bound),
@@ -252,7 +255,7 @@ impl Client {
     /// The local entry serves all the time, whatever the links do. Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
         let Self { entries, admin, control } = self;
-        let ClientControl { endpoint, ingress, doors: _, caller, handles, bound } = control;
+        let ClientControl { endpoint, ingress, doors: _, door: _, caller, handles, bound } = control;
         let unread = caller.unread.clone();
         let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || caller.terms.load().timeouts.drain;
@@ -293,13 +296,16 @@ impl ClientControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ClientSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ClientSettings { tunnel, http, https, egress, admin: _, limits, timeouts } = settings;
+        let ClientSettings { tunnel, http, https, egress, admin, limits, timeouts } = settings;
         let config = tls::client_config(&tunnel.proof, &tunnel.trust, tunnel.congestion)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
+        let door = self.door.as_ref().zip(admin.as_ref()).map(|(door, admin)| door.prepare(admin));
+        let door = door.transpose().map_err(AdminError::from)?.flatten();
         let dial = DialRules { own: self.caller.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial.clone()), &timeouts)?;
         self.ingress.replace(everything_to(&self.caller.servers, limits, timeouts)?);
         self.doors.replace(terms);
+        door.into_iter().for_each(admin::NewTerms::apply);
         self.caller.unread.replace(&limits, &timeouts);
         self.caller.egress.replace(own);
         self.caller.judge_pushes(&tunnel.allow, &dial, timeouts);
@@ -318,7 +324,7 @@ impl Bound {
             group: settings.tunnel.group.clone(),
             http: settings.http.as_ref().map(|http| http.listen),
             https: settings.https.as_ref().map(|https| https.http.listen),
-            admin: settings.admin.map(AdminEntry::listen),
+            admin: settings.admin.as_ref().map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
     }

@@ -30,8 +30,8 @@ use tracing::Instrument;
 
 use super::{Running, StartError, own_addresses};
 use crate::{
-    access::Recorder,
-    admin::{self, Admin, Handles},
+    access::{AUDIT, Recorder},
+    admin::{self, Admin, AdminError, Handles},
     credentials::Fingerprint,
     egress::{
         guard::Guard,
@@ -60,9 +60,6 @@ use crate::{
     watch::Watch,
 };
 
-/// The target of log lines about who came in, who did not, and who had to go.
-const AUDIT: &str = "adit::audit";
-
 /// A server: everything is bound, nothing runs yet.
 #[derive(Debug)]
 pub struct Server {
@@ -78,6 +75,8 @@ pub struct ServerControl {
     endpoint: Endpoint,
     ingress: Arc<Ingress>,
     doors: Doors,
+    /// That of the admin interface.
+    door: Option<admin::Door>,
     lobby: Arc<Lobby>,
     handles: Arc<Handles>,
     bound: Bound,
@@ -141,7 +140,7 @@ impl Server {
         let ServerSettings { tunnel, http, https, ingress, groups, egress, admin, limits, timeouts } = settings;
         let node_id = format!("server-{}", uuid::Uuid::new_v4());
         let admin = match admin {
-            Some(admin) => Some(Admin::bind(admin, &mut handed).await?),
+            Some(admin) => Some(Admin::bind(&admin, &mut handed).await?),
             None => None,
         };
         let watch = admin.as_ref().map(Admin::watch);
@@ -200,6 +199,7 @@ impl Server {
             endpoint,
             ingress,
             doors: entries.doors(),
+            door: admin.as_ref().map(Admin::door),
             lobby: Arc::new(lobby),
             handles: Arc::new(handles),
             bound,
@@ -251,7 +251,7 @@ impl Server {
     /// Dropped early, it cuts everything.
     pub async fn run(self, stop: CancellationToken) {
         let Self { entries, admin, fingerprint: _, control } = self;
-        let ServerControl { endpoint, ingress, doors: _, lobby, handles, bound: _ } = control;
+        let ServerControl { endpoint, ingress, doors: _, door: _, lobby, handles, bound: _ } = control;
         let unread = lobby.unread.clone();
         let running = Running { endpoint, entries, ingress, admin, handles, unread };
         let grace = || lobby.house_rules.load().timeouts.drain;
@@ -286,10 +286,12 @@ impl ServerControl {
     /// When something cannot be used; then everything stays as it was.
     pub fn reload(&self, settings: ServerSettings) -> Result<Vec<&'static str>, StartError> {
         let bound = Bound::of(&settings);
-        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin: _, limits, timeouts } = settings;
+        let ServerSettings { tunnel, http, https, ingress, groups, egress, admin, limits, timeouts } = settings;
         let tls = server_config(&tunnel)?;
         let trust = ClientTrust::new(&tunnel)?;
         let terms = NewTerms::of(http.as_ref(), https.as_ref()).map_err(EntryError::from)?;
+        let door = self.door.as_ref().zip(admin.as_ref()).map(|(door, admin)| door.prepare(admin));
+        let door = door.transpose().map_err(AdminError::from)?.flatten();
         let dial = DialRules { own: self.lobby.own.clone(), ..egress.dial.clone() };
         let own = Routes::new(egress, &Guard::own(dial), &timeouts)?;
         let rules = Rules::new(ingress_routes(&self.lobby.registry, ingress)?, limits, timeouts)?;
@@ -297,6 +299,7 @@ impl ServerControl {
         self.lobby.replace(HouseRules { groups, tokens, trust, limits, timeouts })?;
         self.ingress.replace(rules);
         self.doors.replace(terms);
+        door.into_iter().for_each(admin::NewTerms::apply);
         self.lobby.unread.replace(&limits, &timeouts);
         self.lobby.egress.replace(own);
         self.endpoint.set_server_config(Some(tls));
@@ -311,7 +314,7 @@ impl Bound {
             tunnel: settings.tunnel.listen,
             http: settings.http.as_ref().map(|http| http.listen),
             https: settings.https.as_ref().map(|https| https.http.listen),
-            admin: settings.admin.map(AdminEntry::listen),
+            admin: settings.admin.as_ref().map(AdminEntry::listen),
             connections_max: settings.limits.connections_max,
         }
     }

@@ -4,4 +4,5 @@
 
 mod access;
 mod admin;
+mod beyond;
 mod tunnel;

@@ -72,11 +72,20 @@ impl Tunnel {
         change_server: impl FnOnce(&mut ServerSettings, SocketAddr),
         change_client: impl FnOnce(&mut ClientSettings, SocketAddr),
     ) -> Self {
-        let authority = Authority::new();
+        Self::start_signed_by(Authority::new(), |server, _, backend| change_server(server, backend), change_client)
+            .await
+    }
+
+    /// Starts one whose settings may need who signs for both sides.
+    pub(crate) async fn start_signed_by(
+        authority: Authority,
+        change_server: impl FnOnce(&mut ServerSettings, &Authority, SocketAddr),
+        change_client: impl FnOnce(&mut ClientSettings, SocketAddr),
+    ) -> Self {
         let upstream = TcpListener::bind(ANY).await.unwrap();
         let backend = upstream.local_addr().unwrap();
         let mut settings = authority.server_settings();
-        change_server(&mut settings, backend);
+        change_server(&mut settings, &authority, backend);
         let server = Server::bind(settings).await.unwrap();
         let tunnel = server.tunnel_address().unwrap();
         let mut settings = authority.client_settings(tunnel, backend);
@@ -157,14 +166,14 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn credentials(&self, name: &str) -> Credentials {
+    pub(crate) fn credentials(&self, name: &str) -> Credentials {
         let key = KeyPair::generate().unwrap();
         let cert = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Credentials::new(vec![cert.der().clone()], key)
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         roots
@@ -190,7 +199,7 @@ impl Authority {
             }],
             groups: HashMap::from([("web".parse().unwrap(), GroupSettings::new(["client"]))]),
             egress: EgressSettings::default(),
-            admin: Some(AdminEntry::new(ANY).unwrap()),
+            admin: Some(AdminEntry::open(ANY).unwrap()),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
@@ -222,7 +231,7 @@ impl Authority {
                 upstreams: HashMap::from([("app".to_owned(), upstream)]),
                 ..EgressSettings::default()
             },
-            admin: Some(AdminEntry::new(ANY).unwrap()),
+            admin: Some(AdminEntry::open(ANY).unwrap()),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
         }
