@@ -15,7 +15,7 @@
 //!
 //! ```text
 //!  asking node                                          answering node
-//!  1 ingress/listener   accept                          5 session          accept_bi → task in the link's JoinSet
+//!  1 ingress/listener   accept                          5 session          accept_bi → the link's exchanges, together
 //!    ingress/connection PROXY header, TLS, hyper
 //!  2 ingress/service    clean head, match rule, pick    6 exchange answer  read and check the head
 //!  3 exchange ask       open stream, head + first       7 egress/service   match rule → upstream
@@ -38,22 +38,23 @@
 //! 5. [`watch`] the exchanges in flight
 //! 6. [`access`] one exchange's record: counted and logged when it is dropped
 //! 7. [`aside`] whether something that fails is set aside
-//! 8. [`turns`] so many at once, and the rest in turn
-//! 9. [`tail`] a probe behind the last packet of what was written
-//! 10. [`conduct`] how the two ends of a link behave
-//! 11. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 12. [`unread`] what has arrived and is not read, of all streams together
-//! 13. [`body`] bodies on their way to and from a stream
-//! 14. [`upgrade`] raw bytes after a switch of protocols
-//! 15. [`link`] one authenticated QUIC connection
-//! 16. [`exchange`] `ask` and `answer`
-//! 17. [`registry`] who is connected
-//! 18. [`egress`] out to an upstream
-//! 19. [`push`] rules that a server sends to its clients
-//! 20. [`ingress`] in from a visitor
-//! 21. [`session`] one link's life
-//! 22. [`admin`] what an operator sees and does
-//! 23. [`node`] wires and owns everything
+//! 8. [`together`] futures that share one turn
+//! 9. [`turns`] so many at once, and the rest in turn
+//! 10. [`tail`] a probe behind the last packet of what was written
+//! 11. [`conduct`] how the two ends of a link behave
+//! 12. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 13. [`unread`] what has arrived and is not read, of all streams together
+//! 14. [`body`] bodies on their way to and from a stream
+//! 15. [`upgrade`] raw bytes after a switch of protocols
+//! 16. [`link`] one authenticated QUIC connection
+//! 17. [`exchange`] `ask` and `answer`
+//! 18. [`registry`] who is connected
+//! 19. [`egress`] out to an upstream
+//! 20. [`push`] rules that a server sends to its clients
+//! 21. [`ingress`] in from a visitor
+//! 22. [`session`] one link's life
+//! 23. [`admin`] what an operator sees and does
+//! 24. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -68,6 +69,7 @@ pub mod meter;
 pub mod watch;
 pub mod access;
 pub mod aside;
+pub mod together;
 pub mod turns;
 pub mod tail;
 pub mod conduct;

@@ -30,6 +30,7 @@ use crate::{
     },
     push::{self, Packed, Pushed, Wanted},
     stream::{RecvStream, SendStream, StreamError},
+    together::Together,
     unread::{Unread, Who},
 };
 
@@ -125,9 +126,12 @@ pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Sto
     let Joined { link, control, heartbeat } = joined;
     let grace = answering.grace;
     let conversation = Conversation::new(link.clone(), control, side, stopping, grace);
+    let mut answers = JoinSet::new();
+    answers.spawn(answer_all(link.clone(), answering).in_current_span());
     let ended = tokio::select! {
         ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
-        error = answer_all(&link, &answering) => Ended::Lost(error),
+        // It only ends by itself, or panics.
+        Some(ended) = answers.join_next() => Ended::Lost(ended.unwrap_or(quinn::ConnectionError::LocallyClosed)),
         misconduct = link.conduct().misconduct() => Ended::Protocol(misconduct.to_string()),
         never = link.follow_tail() => match never {},
     };
@@ -141,24 +145,24 @@ pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Sto
 }
 
 /// Answers every exchange that the peer asks, until the link is gone.
-async fn answer_all(link: &Link, answering: &Answering) -> quinn::ConnectionError {
-    let mut exchanges = JoinSet::new();
+async fn answer_all(link: Link, answering: Answering) -> quinn::ConnectionError {
+    let mut exchanges = Together::default();
     loop {
-        let in_flight = exchanges.len();
+        exchanges.let_others_run().await;
+        let in_flight = exchanges.count();
         tokio::select! {
             // Finished exchanges first: they hold memory until they are joined.
             biased;
-            Some(done) = exchanges.join_next() => {
-                if let Err(error) = done {
-                    tracing::error!(%error, "an exchange panicked");
+            ended = exchanges.next() => {
+                if ended.is_err() {
+                    tracing::error!("an exchange panicked");
                 }
             }
             accepted = link.accept(in_flight) => match accepted {
                 Ok((send, recv)) => {
                     let mut record = answering.recorder.begin();
                     record.carried_by(link.peer());
-                    let answer = answer_one(link.session(), answering.clone(), record, send, recv);
-                    exchanges.spawn(answer.in_current_span());
+                    exchanges.push(answer_one(link.session(), answering.clone(), record, send, recv));
                 }
                 Err(error) => return error,
             },

@@ -93,7 +93,7 @@ async fn one(entry: SocketAddr, idle: &Idle) -> anyhow::Result<()> {
         None => connect(entry).await?,
     };
     connection.ready().await?;
-    let request = Request::get("/").header("host", "app.test").body(Empty::new())?;
+    let request = Request::get("/canary").header("host", "app.test").body(Empty::new())?;
     let response = connection.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();

@@ -34,7 +34,7 @@ pub(crate) struct Ground {
     pub(crate) host: Mutex<Option<UdpSocket>>,
     server: Process,
     client: Process,
-    _backend: Backend,
+    _backends: [Backend; 2],
     _folder: TempDir,
 }
 
@@ -44,7 +44,8 @@ impl Ground {
         let folder = tempfile::tempdir()?;
         let trust = Arc::new(Trust::default());
         trust.write(folder.path(), &["client"]);
-        let backend = Backend::start()?;
+        // Who asks the one must not wait for those who ask the other: adit is looked at, and not a backend.
+        let (backend, honest) = (Backend::start()?, Backend::start()?);
         let (tunnel, entry) = (free_udp()?, free_tcp()?);
         let host = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let config = |name: &str, text: String| {
@@ -57,10 +58,11 @@ impl Ground {
         if side == Side::Server {
             connect.push(host.local_addr()?);
         }
-        let client = config("client.toml", client_config(&connect, backend.address))?;
+        let client = config("client.toml", client_config(&connect, backend.address, honest.address))?;
         let client = Process::start(adit, "client", &client)?;
         let host = Mutex::new(Some(host));
-        let ground = Self { side, entry, tunnel, trust, host, server, client, _backend: backend, _folder: folder };
+        let ground =
+            Self { side, entry, tunnel, trust, host, server, client, _backends: [backend, honest], _folder: folder };
         canary::answered(entry, READY_WITHIN).await.with_context(|| ground.said())?;
         Ok(ground)
     }
@@ -108,7 +110,7 @@ clients = ["foe"]
     )
 }
 
-fn client_config(servers: &[SocketAddr], backend: SocketAddr) -> String {
+fn client_config(servers: &[SocketAddr], backend: SocketAddr, honest: SocketAddr) -> String {
     let servers: Vec<String> = servers.iter().map(|server| format!("\"{server}\"")).collect();
     format!(
         r#"
@@ -121,7 +123,13 @@ key = "client.key"
 group = "honest"
 [[egress]]
 host = "app.test"
+path = "/canary"
+upstream = "canary"
+[[egress]]
+host = "app.test"
 upstream = "app"
+[upstreams.canary]
+servers = ["http://{honest}"]
 [upstreams.app]
 servers = ["http://{backend}"]
 "#,
