@@ -43,6 +43,18 @@ fn a_good_configuration_checks_out() {
 }
 
 #[test]
+fn a_value_out_of_the_environment_is_not_repeated() {
+    let home = home();
+    let environment = [("ADIT_LIMITS__HEAD_BYTES_MAX", "s3cret"), ("ADIT_TUNNEL__CLIENT_CA", "/nowhere/s3cret")];
+    for variable in &environment {
+        let output = adit(&home, &["check", "-c", "config/server.toml"], &[*variable]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(variable.0) && said.contains("(its value)") && !said.contains("s3cret"), "{said}");
+    }
+}
+
+#[test]
 fn bad_configuration_and_bad_usage_are_2() {
     let home = home();
     fs::write(home.path().join("bad.toml"), "[tunnel]\nlisten = 5\n").unwrap();

@@ -9,10 +9,11 @@ use adit_node::{
 };
 use adit_tests::{
     eventually,
+    log::Log,
     node::ServerNode,
     peer::Peer,
     settings::{self, GROUP},
-    trust::Trust,
+    trust::{Trust, list_of_a_stranger},
     within,
 };
 use rustls::pki_types::CertificateRevocationListDer;
@@ -25,6 +26,12 @@ fn server(trust: &Trust, crls: &[CertificateRevocationListDer<'static>]) -> Serv
 
 fn in_an_hour() -> SystemTime {
     SystemTime::now() + Duration::from_secs(3_600)
+}
+
+/// Checks that a client was refused for this, and that the server's log says so too.
+async fn is_told(log: &Log, refused: &str, why: &str) {
+    assert!(refused.ends_with(why), "{refused}");
+    log.says(&["WARN", "no link: ", why]).await;
 }
 
 /// Joins with a certificate, or says why it may not.
@@ -48,42 +55,48 @@ async fn join(server: &ServerNode, trust: &Trust, credentials: Credentials) -> R
 
 #[tokio::test]
 async fn a_client_whose_certificate_has_expired_is_refused_by_name() {
-    let trust = Trust::default();
+    let (log, trust) = (Log::start(), Trust::default());
     let server = ServerNode::start(settings::server(&trust)).await;
     let expired = trust.client_until("web-7", 1, SystemTime::now() - Duration::from_secs(1));
     let refused = join(&server, &trust, expired).await.err().unwrap_or_default();
-    assert!(refused.ends_with("the certificate of \"web-7\" has expired"), "{refused}");
+    is_told(&log, &refused, "the certificate of \"web-7\" has expired").await;
     assert_eq!(server.clients(GROUP), 0);
 }
 
 #[tokio::test]
 async fn a_client_whose_certificate_is_revoked_is_refused_by_name() {
-    let trust = Trust::default();
+    let (log, trust) = (Log::start(), Trust::default());
     let server = ServerNode::start(server(&trust, &[trust.revoking(&[7])])).await;
     let refused = join(&server, &trust, trust.client_until("web-7", 7, in_an_hour())).await.err().unwrap_or_default();
-    assert!(refused.ends_with("the certificate of \"web-7\" is revoked"), "{refused}");
+    is_told(&log, &refused, "the certificate of \"web-7\" is revoked").await;
     let other = join(&server, &trust, trust.client_until("web-8", 8, in_an_hour())).await;
     assert!(other.is_ok(), "{:?}", other.err());
 }
 
 #[tokio::test]
 async fn a_client_that_a_stranger_signed_for_is_refused_by_the_name_it_claims() {
-    let (ours, strangers) = (Trust::default(), Trust::default());
+    let (log, ours, strangers) = (Log::start(), Trust::default(), Trust::default());
     let server = ServerNode::start(settings::server(&ours)).await;
     let refused = join(&server, &ours, strangers.client_until("web\u{1b}[7", 1, in_an_hour())).await;
     let refused = refused.err().unwrap_or_default();
     let expected = "the certificate of \"\" is signed by an authority that this server does not trust";
-    assert!(refused.ends_with(expected), "{refused}");
+    is_told(&log, &refused, expected).await;
     let refused = join(&server, &ours, strangers.client("web-7")).await.err().unwrap_or_default();
-    assert!(refused.ends_with(&expected.replace("\"\"", "\"web-7\"")), "{refused}");
+    is_told(&log, &refused, &expected.replace("\"\"", "\"web-7\"")).await;
 }
 
 #[tokio::test]
 async fn a_list_of_another_authority_lets_nobody_in() {
     let (ours, others) = (Trust::default(), Trust::default());
-    let server = ServerNode::start(server(&ours, &[others.revoking(&[7])])).await;
-    let refused = join(&server, &ours, ours.client("web-7")).await.err().unwrap_or_default();
-    assert!(refused.contains("the certificate of \"web-7\" may be revoked: "), "{refused}");
+    for (list, why) in [
+        // Of the same name and another key.
+        (others.revoking(&[7]), "its list in tunnel.client_crl cannot be used"),
+        (list_of_a_stranger(), "no list in tunnel.client_crl is of its authority"),
+    ] {
+        let server = ServerNode::start(server(&ours, &[list])).await;
+        let refused = join(&server, &ours, ours.client("web-7")).await.err().unwrap_or_default();
+        assert!(refused.ends_with(&format!("the certificate of \"web-7\" may be revoked: {why}")), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,13 @@
 
 use adit_core::{
     admission::{Grant, Tokens},
+    group::{Carrier, Health},
     token::Token,
     wire::control::StreamOpenResponse,
 };
 use adit_node::settings::{ClientProof, ClientSettings, GroupSettings, ServerSettings};
 use adit_tests::{
-    Upstream, Visitor,
+    Upstream, Visitor, eventually,
     node::{ClientNode, ServerNode},
     peer::Peer,
     settings::{self, CLIENT, GROUP, everything_to, group},
@@ -101,13 +102,13 @@ async fn a_client_that_could_be_either_of_two_is_denied() {
 #[tokio::test]
 async fn a_token_opens_what_it_is_for_and_lists_its_name_and_nothing_tells_what_else_is_there() {
     let trust = Trust::default();
-    let mut settings = server(&trust, &[grant("web-1", 1, &[GROUP, "listless"])]);
+    let mut settings = server(&trust, &[grant("web-1", 1, &[GROUP, "listless", "gone"])]);
     settings.groups.insert(group("listless"), GroupSettings::new(["other"]));
     settings.groups.insert(group("db"), GroupSettings::new(["*"]));
     let server = ServerNode::start(settings).await;
     let accepted = ask(&server, &trust, GROUP, Some(token(1))).await;
     assert!(matches!(accepted, Some(StreamOpenResponse::Accepted { .. })), "{accepted:?}");
-    for name in ["listless", "db", "nowhere"] {
+    for name in ["listless", "gone", "db", "nowhere"] {
         let said = reason(ask(&server, &trust, name, Some(token(1))).await);
         assert_eq!(said, format!("web-1 may not join the group {name}, or there is no such group"));
     }
@@ -161,6 +162,8 @@ async fn a_token_and_a_certificate_of_one_name_do_not_disturb_each_other() {
     let mut by_token = connect(&server, &trust).await;
     let answer = by_token.register_with("client-same", GROUP, Some(token(1))).await;
     assert!(matches!(answer, Some(StreamOpenResponse::Accepted { .. })), "{answer:?}");
-    server.has_clients(GROUP, 2).await;
+    eventually("both to be in", || server.members(GROUP) == 2).await;
+    // A link that is suspect is so until it is next heard.
+    assert!(server.links(GROUP).iter().all(|link| link.health() == Health::Healthy));
     assert!(by_certificate.quic.close_reason().is_none());
 }
