@@ -70,6 +70,15 @@ macro_rules! life {
                 self.tls_entry.expect("an entry with TLS")
             }
 
+            /// Returns where its operators connect.
+            ///
+            /// # Panics
+            ///
+            /// When it has no admin interface.
+            pub fn admin(&self) -> SocketAddr {
+                self.admin.expect("an admin interface")
+            }
+
             /// Tells it to stop when it has nothing more to do.
             pub fn stop(&self) {
                 self.life.stop.cancel();
@@ -95,6 +104,7 @@ pub struct ServerNode {
     pub tunnel: SocketAddr,
     entry: Option<SocketAddr>,
     tls_entry: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     groups: HashMap<Group, Arc<GroupLinks>>,
     control: ServerControl,
     life: Life,
@@ -133,9 +143,9 @@ impl ServerNode {
         let server = Server::bind(settings).await?;
         let groups = names.into_iter().map(|name| (name.clone(), server.group(&name))).collect();
         let tunnel = server.tunnel_address().unwrap();
-        let (entry, tls_entry) = (server.http_address(), server.https_address());
+        let (entry, tls_entry, admin) = (server.http_address(), server.https_address(), server.admin_address());
         let control = server.control();
-        Ok(Self { tunnel, entry, tls_entry, groups, control, life: Life::start(|stop| server.run(stop)) })
+        Ok(Self { tunnel, entry, tls_entry, admin, groups, control, life: Life::start(|stop| server.run(stop)) })
     }
 
     /// Puts new settings in force, and returns the keys that have to wait for a restart.
@@ -195,6 +205,7 @@ impl ServerNode {
 pub struct ClientNode {
     entry: Option<SocketAddr>,
     tls_entry: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
     servers: Arc<GroupLinks>,
     control: ClientControl,
     life: Life,
@@ -211,8 +222,8 @@ impl ClientNode {
     pub async fn start(settings: ClientSettings) -> Self {
         let client = Client::bind(settings).await.unwrap();
         let (entry, tls_entry, servers) = (client.http_address(), client.https_address(), client.servers());
-        let control = client.control();
-        Self { entry, tls_entry, servers, control, life: Life::start(|stop| client.run(stop)) }
+        let (control, admin) = (client.control(), client.admin_address());
+        Self { entry, tls_entry, admin, servers, control, life: Life::start(|stop| client.run(stop)) }
     }
 
     /// Puts new settings in force, and returns the keys that have to wait for a restart.

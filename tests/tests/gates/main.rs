@@ -6,4 +6,5 @@ mod credentials;
 mod dial;
 mod guarded;
 mod logs;
+mod metrics;
 mod visitors;

@@ -180,10 +180,15 @@ mod tests {
     async fn heard(tls: Option<&Credentials>, first: &[u8]) -> String {
         let (mut caller, connection) = accepted(tls).await;
         caller.write_all(first).await.unwrap();
-        connection.serve().await;
+        serve(connection).await;
         let mut heard = Vec::new();
         caller.read_to_end(&mut heard).await.unwrap();
         String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    /// Serves to the end, which is near: nobody waits for it where time is only counted.
+    async fn serve(connection: Connection) {
+        timeout(PATIENCE * 4, connection.serve()).await.unwrap();
     }
 
     fn certificate() -> Credentials {
@@ -218,6 +223,6 @@ mod tests {
             // Whatever it hears before, the end comes.
             let _ = tls.read_to_end(&mut Vec::new()).await;
         };
-        tokio::join!(connection.serve(), silent);
+        tokio::join!(serve(connection), silent);
     }
 }
