@@ -10,7 +10,7 @@ use adit_core::{
 };
 use bytes::BytesMut;
 
-use super::{Foe, Over, Round};
+use super::{Foe, Round};
 use crate::{
     peer::request,
     settings::{GROUP, group},
@@ -32,14 +32,12 @@ async fn flood(foe: &mut Foe, message: &Control) -> Round {
 
 pub(super) async fn garbage(foe: &mut Foe) -> Round {
     foe.say(b"\x05\xff\xff\xff\xff\xff").await?;
-    foe.peer.quic.closed().await;
-    Err(Over)
+    foe.is_closed().await
 }
 
 pub(super) async fn bomb(foe: &mut Foe) -> Round {
     foe.say(b"\xff\xff\xff\x7f").await?;
-    foe.peer.quic.closed().await;
-    Err(Over)
+    foe.is_closed().await
 }
 
 pub(super) async fn cut(foe: &mut Foe) -> Round {
@@ -49,8 +47,7 @@ pub(super) async fn cut(foe: &mut Foe) -> Round {
 
 pub(super) async fn end(foe: &mut Foe) -> Round {
     foe.peer.control.finish();
-    foe.peer.quic.closed().await;
-    Err(Over)
+    foe.is_closed().await
 }
 
 pub(super) async fn heartbeats(foe: &mut Foe) -> Round {
@@ -94,7 +91,8 @@ pub(super) async fn drain_twice(foe: &mut Foe) -> Round {
 }
 
 pub(super) async fn drained_unasked(foe: &mut Foe) -> Round {
-    foe.say(&frame(&Control::Drained)).await
+    foe.say(&frame(&Control::Drained)).await?;
+    foe.is_closed().await
 }
 
 pub(super) async fn drain_and_ask(foe: &mut Foe) -> Round {

@@ -14,7 +14,10 @@ use adit_core::failure::Failure;
 use quinn::{Connection, ConnectionError, VarInt};
 use tokio::time::timeout;
 
-use crate::peer::{Peer, Stream, upload};
+use crate::{
+    peer::{Peer, Stream, upload},
+    wait::within,
+};
 
 /// How long a hostile peer waits for room for one more stream before it lets go of those that it has.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
@@ -144,6 +147,12 @@ impl Foe {
             self.held.drain(..HELD_MAX / 2);
         }
         Ok(())
+    }
+
+    /// Waits until the other end has closed the link.
+    async fn is_closed(&self) -> Round {
+        within("the link to be closed", self.peer.quic.closed()).await;
+        Err(Over)
     }
 
     /// Says something on the control stream.

@@ -49,8 +49,7 @@ pub(super) async fn flood(foe: &mut Foe) -> Round {
 
 pub(super) async fn huge(foe: &mut Foe) -> Round {
     push(foe, &frame(&rules(100_000, "http://127.0.0.1:1"))).await?;
-    foe.peer.quic.closed().await;
-    Err(Over)
+    foe.is_closed().await
 }
 
 pub(super) async fn bomb(foe: &mut Foe) -> Round {

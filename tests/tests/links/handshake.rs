@@ -160,6 +160,27 @@ async fn who_does_not_register_is_shown_out() {
 }
 
 #[tokio::test]
+async fn proven_addresses_that_do_not_register_are_bounded_too_and_keep_nobody_out_for_long() {
+    let trust = Trust::default();
+    let mut settings = bounded(&trust, 0);
+    settings.limits.handshakes_max = 2;
+    let server = ServerNode::start(settings).await;
+    let slow = [Peer::connect(server.tunnel, &trust).await, Peer::connect(server.tunnel, &trust).await];
+    eventually("the server to count them", || server.half_open().validated == 2).await;
+    // It sends its hello again and again.
+    let third = Peer::connect(server.tunnel, &trust);
+    let mut most = 0;
+    let shown_out = eventually("the slow ones to be shown out", || {
+        most = most.max(server.half_open().validated);
+        slow.iter().all(|slow| slow.quic.close_reason().is_some())
+    });
+    let (mut third, ()) = tokio::join!(third, shown_out);
+    assert_eq!(most, 2);
+    third.register(GROUP).await.expect("an answer");
+    server.has_clients(GROUP, 1).await;
+}
+
+#[tokio::test]
 async fn before_it_has_registered_a_client_can_send_one_registration_and_nothing_else() {
     let trust = Trust::default();
     let server = ServerNode::start(settings::server(&trust)).await;
