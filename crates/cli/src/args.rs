@@ -27,6 +27,9 @@ pub struct Args {
     /// How log lines look on stderr; RUST_LOG filters them
     #[arg(long, global = true, value_enum, default_value_t)]
     log_format: LogFormat,
+    /// Let a crash leave a core dump, if the system does: keys and tokens are in it
+    #[arg(long, global = true)]
+    core_dumps: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -126,6 +129,9 @@ pub fn run(args: Args) -> ExitCode {
     // Before there are other threads.
     let handed = handover::sockets();
     telemetry::start(args.log_format, default_filter);
+    if !args.core_dumps {
+        life::forbid_core_dumps();
+    }
     let done = match args.command {
         Command::Demo { port, backend } => demo(port, backend),
         Command::Server { config } => server(&config, handed),

@@ -1,7 +1,9 @@
-//! From the start of the process to its end: the runtime, descriptors, signals.
+//! From the start of the process to its end: the runtime, descriptors, core dumps, signals.
 
 use std::io;
 
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -36,6 +38,19 @@ pub fn raise_descriptor_limit() {
     }
 }
 
+/// Has a crash leave no core dump, which would have keys and tokens in it. On Linux that goes for the ones that a program
+/// is piped to as well (core(5)), and other processes of the same user cannot read this one's memory either.
+pub fn forbid_core_dumps() {
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    let limited = setrlimit(Resource::Core, limit);
+    #[cfg(target_os = "linux")]
+    let limited = limited.and(set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(error) = limited {
+        tracing::warn!(%error, "a crash may leave a core dump, with keys in it");
+    }
+}
+
 /// Runs `work` until it ends by itself or, after SIGINT or SIGTERM, has wound up what was in flight. The token
 /// that it gets is cancelled at the first signal; a second one ends the process at once.
 ///
@@ -65,4 +80,16 @@ pub async fn until_signal<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> 
         done = work(stop.clone()) => done,
         () = signals => unreachable!("it ends the process"),
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_leaves_no_core_dump_is_closed_to_others_too() {
+        forbid_core_dumps();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+    }
 }

@@ -35,11 +35,10 @@ impl Sample {
             let figure = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
             figure.with_context(|| format!("no {name} of {pid}"))
         };
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64;
         let metric = |name| admin::sum(&metrics, name);
         let values = [
             figure("VmRSS:")? / 1024.0,
-            descriptors,
+            metric("process_open_fds"),
             figure("Threads:")?,
             metric("adit_tasks"),
             metric("adit_links"),

@@ -36,6 +36,13 @@ impl Needles {
         needles
     }
 
+    /// The pieces of a hash of 32 bytes, as it is written.
+    pub(crate) fn hash(text: &str) -> Self {
+        let digits = text.strip_prefix("blake3:").unwrap();
+        let bytes = (0..32).map(|at| u8::from_str_radix(&digits[2 * at..2 * at + 2], 16).unwrap());
+        Self::new(&bytes.collect::<Vec<_>>())
+    }
+
     fn new(secret: &[u8]) -> Self {
         let mut needles = Vec::new();
         for piece in secret.windows(PIECE_BYTES) {
@@ -57,6 +64,15 @@ impl Needles {
         let found = self.0.iter().find_map(|needle| said.find(needle))?;
         let start = said[..found].rfind('\n').map_or(0, |at| at + 1);
         Some((said[start..].lines().next()?, said[..start].lines().count() + 1))
+    }
+}
+
+/// Checks that none of these secrets is said.
+pub(crate) fn are_not_in(secrets: &[(&str, Needles)], said: &str) {
+    for (name, needles) in secrets {
+        if let Some((line, number)) = needles.find(said) {
+            panic!("{name} is said, in line {number}: {line}");
+        }
     }
 }
 
