@@ -105,7 +105,8 @@ pub struct Timeouts {
     /// closed.
     #[serde(with = "humantime_serde")]
     pub request_head: Duration,
-    /// How long nothing of a request's body may come; then 408.
+    /// How long nothing of a request's body may come before its response begins; then 408. What a link brings may stop for
+    /// two to four times as long. From then on it may for `switched_idle`.
     #[serde(with = "humantime_serde")]
     pub body_idle: Duration,
     /// How long a visitor may take nothing of what is written to it; then its connection is closed, or over HTTP/2, where

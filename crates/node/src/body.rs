@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 
 use crate::{
     access::Tally,
+    progress::Progress,
     stream::{RecvStream, SendStream, StreamError},
     unread::{Held, Kept, Unread, Who},
 };
@@ -41,6 +42,7 @@ pub struct RecvBody {
     /// Read ahead of whoever polls: what comes after the last byte.
     ahead: Option<Result<Frame<Bytes>, StreamError>>,
     tally: Option<Tally>,
+    progress: Option<Arc<Progress>>,
     /// Tells whoever sends it to begin, where they wait for that.
     wanted: Option<Arc<Notify>>,
 }
@@ -63,7 +65,7 @@ impl RecvBody {
             BodyKind::Length(length) => (RecvState::Frame, Some(length)),
             BodyKind::Stream => (RecvState::Frame, None),
         };
-        Self { stream: Some(Held::Own(stream)), limits, state, remaining, ahead: None, tally: None, wanted: None }
+        Self { stream: Some(Held::Own(stream)), state, remaining, ..Self::none(limits) }
     }
 
     /// Makes a body that is over, of a request whose stream goes on as something else.
@@ -75,6 +77,7 @@ impl RecvBody {
             remaining: Some(0),
             ahead: None,
             tally: None,
+            progress: None,
             wanted: None,
         }
     }
@@ -94,6 +97,12 @@ impl RecvBody {
     /// Has its bytes counted as they are read.
     pub fn counted(mut self, tally: Tally) -> Self {
         self.tally = Some(tally);
+        self
+    }
+
+    /// Has it taken down how it gets on.
+    pub fn observed(mut self, progress: &Arc<Progress>) -> Self {
+        self.progress = Some(Arc::clone(progress));
         self
     }
 
@@ -195,7 +204,16 @@ impl Body for RecvBody {
     type Error = StreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamError>>> {
-        let next = ready!(self.poll_next(cx));
+        let next = self.poll_next(cx);
+        if let Some(progress) = &self.progress {
+            if next.is_pending() {
+                progress.starves();
+            } else {
+                progress.is_fed();
+                progress.step();
+            }
+        }
+        let next = ready!(next);
         if let Some(Err(error)) = &next {
             self.state = RecvState::Ended;
             if let Some(stream) = &self.stream {

@@ -41,20 +41,21 @@
 //! 8. [`together`] futures that share one turn
 //! 9. [`turns`] so many at once, and the rest in turn
 //! 10. [`tail`] a probe behind the last packet of what was written
-//! 11. [`conduct`] how the two ends of a link behave
-//! 12. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 13. [`unread`] what has arrived and is not read, of all streams together
-//! 14. [`body`] bodies on their way to and from a stream
-//! 15. [`upgrade`] raw bytes after a switch of protocols
-//! 16. [`link`] one authenticated QUIC connection
-//! 17. [`exchange`] `ask` and `answer`
-//! 18. [`registry`] who is connected
-//! 19. [`egress`] out to an upstream
-//! 20. [`push`] rules that a server sends to its clients
-//! 21. [`ingress`] in from a visitor
-//! 22. [`session`] one link's life
-//! 23. [`admin`] what an operator sees and does
-//! 24. [`node`] wires and owns everything
+//! 11. [`progress`] whether a body gets on
+//! 12. [`conduct`] how the two ends of a link behave
+//! 13. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 14. [`unread`] what has arrived and is not read, of all streams together
+//! 15. [`body`] bodies on their way to and from a stream
+//! 16. [`upgrade`] raw bytes after a switch of protocols
+//! 17. [`link`] one authenticated QUIC connection
+//! 18. [`exchange`] `ask` and `answer`
+//! 19. [`registry`] who is connected
+//! 20. [`egress`] out to an upstream
+//! 21. [`push`] rules that a server sends to its clients
+//! 22. [`ingress`] in from a visitor
+//! 23. [`session`] one link's life
+//! 24. [`admin`] what an operator sees and does
+//! 25. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -72,6 +73,7 @@ pub mod aside;
 pub mod together;
 pub mod turns;
 pub mod tail;
+pub mod progress;
 pub mod conduct;
 pub mod stream;
 pub mod unread;

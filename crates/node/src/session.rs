@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use adit_core::{
     conduct::{Act, Syncs, excerpt},
     id::{Group, SessionId},
-    limits::Limits,
+    limits::{Limits, Timeouts},
     wire::{
         config::ConfigVersion,
         control::{ConfigOutcome, Control, Drain, Heartbeat},
@@ -84,8 +84,8 @@ pub struct Answering {
     pub pushed: Arc<Pushed>,
     /// Bounds.
     pub limits: Limits,
-    /// How long the peer has when this node stops.
-    pub grace: Duration,
+    /// How long bodies may stop, and how long the peer has when this node stops.
+    pub timeouts: Timeouts,
     /// Takes down what is answered.
     pub recorder: Recorder,
     /// Looks after upstreams that do not read.
@@ -124,7 +124,7 @@ impl Ended {
 /// Dropped early, it leaves the link to be closed by the last handle to it.
 pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Stopping) -> Ended {
     let Joined { link, control, heartbeat } = joined;
-    let grace = answering.grace;
+    let grace = answering.timeouts.drain;
     let conversation = Conversation::new(link.clone(), control, side, stopping, grace);
     let mut answers = JoinSet::new();
     answers.spawn(answer_all(link.clone(), answering).in_current_span());
@@ -171,13 +171,13 @@ async fn answer_all(link: Link, answering: Answering) -> quinn::ConnectionError 
 }
 
 async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, pushed, limits, grace: _, recorder: _, unread } = answering;
+    let Answering { group, egress, pushed, limits, timeouts, recorder: _, unread } = answering;
     let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
     let handle = |head, mut body: RecvBody| {
         body.watch(&unread, Who::Upstream);
         egress.call(head, body, origin)
     };
-    match exchange::answer(send, recv, limits, &mut record, handle).await {
+    match exchange::answer(send, recv, limits, timeouts.body_idle, &mut record, handle).await {
         Ok(()) => record.completed(),
         Err(failure) => {
             record.failed(failure);

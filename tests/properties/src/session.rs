@@ -140,7 +140,7 @@ async fn hold(link: Link, control: ControlStream, is_server: bool) {
         egress: Arc::new(Egress::new("node", Routes::default())),
         pushed,
         limits,
-        grace: Duration::from_secs(1),
+        timeouts: Timeouts { drain: Duration::from_secs(1), ..Timeouts::default() },
         recorder: Recorder::new(Meters::default().meter(meter::Side::Answered, None), None),
         unread: Unread::new(&limits, &timeouts),
     };

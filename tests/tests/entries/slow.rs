@@ -22,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 both_directions!(
     a_body_that_does_not_go_on_is_408,
+    a_body_may_rest_once_it_is_answered,
     a_visitor_that_reads_nothing_loses_its_connection,
     a_visitor_has_as_many_connections_as_it_may,
     a_trusted_proxy_has_as_many_connections_as_it_likes,
@@ -51,6 +52,30 @@ async fn a_body_that_does_not_go_on_is_408(direction: Direction) {
     assert_eq!(pending.whole().await.failure(), (408, "request-timeout"));
     eventually("the upstream to be told", || upstream.saw().open() == 0).await;
     assert_eq!(visitor.post("/", full("all of it")).await.failure(), (200, ""));
+}
+
+async fn a_body_may_rest_once_it_is_answered(direction: Direction) {
+    const IDLE: Duration = Duration::from_millis(100);
+    // As gRPC's streams do: both ways at once, and nothing for as long as there is nothing to say.
+    let (upstream, mut calls) = Upstream::by_hand();
+    let tunnel = Tunnel::to(upstream.h2c()).timeouts(|timeouts| timeouts.body_idle = IDLE).start(direction).await;
+    let mut visitor = tunnel.http2().await;
+    let (asks, body) = by_hand();
+    let request = visitor.request("POST", "/").body(body);
+    let pending = visitor.start(request).await;
+    asks.send("first").await;
+    let (answers, body) = by_hand();
+    let upload = calls.next().await.answer_early(response(200, &[], body));
+    answers.send("here").await;
+    let mut response = pending.body().await;
+    assert_eq!(response.frame().await.unwrap().unwrap().into_data().unwrap(), "here");
+    tokio::time::sleep(IDLE * 5).await;
+    asks.send(" and last").await;
+    drop(asks);
+    let whole = within("the upload", upload.collect()).await.unwrap();
+    assert_eq!(whole.to_bytes(), "first and last");
+    answers.send(" and there").await;
+    assert_eq!(response.frame().await.unwrap().unwrap().into_data().unwrap(), " and there");
 }
 
 async fn a_visitor_that_reads_nothing_loses_its_connection(direction: Direction) {

@@ -5,6 +5,7 @@ mod control;
 mod framing;
 mod requests;
 
+use adit_core::limits::Timeouts;
 use adit_tests::{
     Tunnel, Upstream,
     node::ServerNode,
@@ -14,8 +15,13 @@ use adit_tests::{
 
 /// A server that clients reach an upstream through, and visitors reach clients through.
 async fn server(trust: &Trust, upstream: &Upstream) -> ServerNode {
+    server_with(trust, upstream, Timeouts::default()).await
+}
+
+async fn server_with(trust: &Trust, upstream: &Upstream, timeouts: Timeouts) -> ServerNode {
     let mut settings = settings::public_server(trust);
     settings.egress = everything_to(upstream.http());
+    settings.timeouts = timeouts;
     ServerNode::start(settings).await
 }
 

@@ -1,16 +1,24 @@
 //! Nonsense instead of a request loses its stream and nothing else.
 
-use adit_core::{failure::Failure, wire::exchange::Reply};
+use std::time::Duration;
+
+use adit_core::{failure::Failure, limits::Timeouts, wire::exchange::Reply};
 use adit_tests::{
     Upstream,
-    body::empty,
+    body::{by_hand, empty},
     message::{expect, next_chunk},
     peer::{Peer, Stream, request, upload},
     trust::Trust,
+    upstream::response,
 };
 use http::StatusCode;
 
-use crate::server;
+use crate::{server, server_with};
+
+/// Timeouts with which a body may stop for a short time only.
+fn impatient() -> Timeouts {
+    Timeouts { body_idle: Duration::from_millis(20), ..Timeouts::default() }
+}
 
 /// Checks that the next exchange on the same link works.
 async fn asks_on(peer: &Peer) {
@@ -126,6 +134,38 @@ async fn a_link_that_is_lost_within_a_request_cancels_it() {
     let asking = next.open_with(request("/")).await;
     calls.next().await.answer(empty());
     asks(asking).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_go_on_is_given_up() {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let trust = Trust::default();
+    let server = server_with(&trust, &upstream, impatient()).await;
+    let peer = Peer::join(server.tunnel, &trust).await;
+    let mut stream = peer.open().await;
+    stream.write(upload("/")).await;
+    stream.write(b"\x02\x00\x05half!").await;
+    let mut call = calls.next().await;
+    expect(&mut call.body, "half!").await;
+    assert!(next_chunk(&mut call.body).await.is_err());
+    assert_eq!(stream.reply().await, Reply::Failed(Failure::RequestTimeout));
+}
+
+#[tokio::test]
+async fn a_body_that_is_answered_may_rest() {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let trust = Trust::default();
+    let server = server_with(&trust, &upstream, impatient()).await;
+    let peer = Peer::join(server.tunnel, &trust).await;
+    let mut stream = peer.open().await;
+    stream.write(upload("/")).await;
+    stream.write(b"\x02\x00\x05half!").await;
+    let (_answers, body) = by_hand();
+    let mut upload = calls.next().await.answer_early(response(200, &[], body));
+    expect(&mut upload, "half!").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stream.write(b"\x02\x00\x05whole").await;
+    expect(&mut upload, "whole").await;
 }
 
 #[tokio::test]

@@ -26,9 +26,14 @@ use crate::{
     access::{Record, Way},
     body::{self, Counted, Outbox, RecvBody, SendError},
     conduct::Conduct,
+    progress::Progress,
     stream::{RecvStream, SendStream, StreamError},
     upgrade::{self, Raw},
 };
+
+/// How long a body that an asker sends may stop, as a multiple of `timeouts.body_idle`, after which askers give it up
+/// themselves.
+const BODY_IDLE_TIMES: u32 = 2;
 
 /// How long an asker has to get its request head across, once its stream is open.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +59,7 @@ pub async fn answer<H, F, B, K>(
     mut send: SendStream,
     mut recv: RecvStream,
     limits: Limits,
+    body_idle: Duration,
     record: &mut Record,
     handle: H,
 ) -> Result<(), Failure>
@@ -82,15 +88,17 @@ where
     let asked = ReplyTo { method: head.method.clone(), version: head.version };
     let expects = head.body != BodyKind::None && headers::expects_continue(&head.headers);
     let wanted = expects.then(Arc::<Notify>::default);
+    let progress = Arc::<Progress>::default();
     let (request_body, mut rest) = match head.upgrade {
         Some(_) => (RecvBody::none(limits), Some(recv)),
         None => {
-            let body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request));
+            let body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)).observed(&progress);
             (body.wanted_by(wanted.clone()), None)
         }
     };
     let mut stopped = pin!(send.stopped());
-    let mut handling = pin!(within(wait, handle(head, request_body)));
+    let body_idle = body_idle.saturating_mul(BODY_IDLE_TIMES);
+    let mut handling = pin!(within(wait, body_idle, &progress, handle(head, request_body)));
     let handled = loop {
         tokio::select! {
             biased;
@@ -184,11 +192,35 @@ async fn connected(
     Ok(())
 }
 
-/// Waits for a response, for so long where there is a limit.
-async fn within<T>(wait: Option<Duration>, handled: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match wait {
-        Some(wait) => timeout(wait, handled).await.unwrap_or(Err(Failure::Timeout)),
-        None => handled.await,
+/// Waits for a response: for so long where there is a limit, otherwise as long as whoever sends the body of the request
+/// gets on with it. Then the upstream has as long as it takes.
+async fn within<T>(
+    wait: Option<Duration>,
+    body_idle: Duration,
+    body: &Progress,
+    handled: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Some(wait) = wait else { return beside(body, body_idle, handled).await };
+    timeout(wait, handled).await.unwrap_or(Err(Failure::Timeout))
+}
+
+/// Waits until `body` has stopped for as long as it may: at the latest after twice as long.
+async fn beside<T>(
+    body: &Progress,
+    body_idle: Duration,
+    handled: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut handled = pin!(handled);
+    let mut seen = None;
+    loop {
+        if let Ok(handled) = timeout(body_idle, handled.as_mut()).await {
+            return handled;
+        }
+        let stopped = body.is_starving().then(|| body.steps());
+        if stopped.is_some() && stopped == seen {
+            return Err(Failure::RequestTimeout);
+        }
+        seen = stopped;
     }
 }
 

@@ -22,12 +22,13 @@ use super::{
     patience::{Patience, Sent},
     reply::{Next, next_reply, read_reply},
     response::{AnswerBody, answer_from},
-    upload::{Leftover, Steps, start_late, step, upload},
+    upload::{Leftover, start_late, step, upload},
 };
 use crate::{
     access::Record,
     body::{Outbox, RecvBody},
     link::{ExchangePermit, Link},
+    progress::Progress,
     stream::{RecvStream, SendStream},
     turns,
     upgrade::Raw,
@@ -87,9 +88,9 @@ where
         let reply = read_reply(&mut recv, &limits, &head.method);
         (None, patience.wait(Sent::Something, reply).await??)
     } else {
-        let steps = Arc::<Steps>::default();
-        let upload = Box::pin(upload(outbox, body, send, Arc::clone(&steps)));
-        upload_and_read_reply(upload, &steps, &mut recv, &limits, &head.method, (patience, wait)).await?
+        let progress = Arc::<Progress>::default();
+        let upload = Box::pin(upload(outbox, body, send, Arc::clone(&progress)));
+        upload_and_read_reply(upload, &progress, &mut recv, &limits, &head.method, (patience, wait)).await?
     };
     // Nobody asked for it: RFC 9110 §15.2.2.
     if reply.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -142,7 +143,7 @@ where
         outbox.flush(&mut send).await.map_err(|error| error.failure())?;
         return Ok((send, recv, head.body == BodyKind::None));
     }
-    match step(outbox, body, &mut send, &Steps::default()).await {
+    match step(outbox, body, &mut send, &Progress::default()).await {
         Ok(complete) => Ok((send, recv, complete)),
         Err(failure) => {
             send.reset(failure);
@@ -154,7 +155,7 @@ where
 /// Sends the rest of a body and reads the reply, whichever ends first. Returns the upload where it has not ended.
 async fn upload_and_read_reply<U>(
     mut upload: Pin<Box<U>>,
-    steps: &Steps,
+    progress: &Progress,
     recv: &mut RecvStream,
     limits: &Limits,
     method: &Method,
@@ -179,12 +180,12 @@ where
             Err(Failure::Timeout) => {}
             Err(given_up) => return Err(given_up),
         }
-        let taken = steps.taken();
+        let steps = progress.steps();
         // Whoever sends the body has its own deadline; this one is for whoever takes it.
-        if taken == seen && !steps.is_starving() {
+        if steps == seen && !progress.is_starving() {
             return Err(Failure::Timeout);
         }
-        seen = taken;
+        seen = steps;
     };
     match first {
         // The response came first: the rest of the upload goes on beside it.

@@ -1,14 +1,6 @@
 //! A request body on its way over a link.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    task::Poll,
-};
+use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
 use adit_core::failure::Failure;
 use bytes::Bytes;
@@ -17,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     body::{Outbox, SendError},
+    progress::Progress,
     stream::{SendStream, StreamError},
 };
 
@@ -58,38 +51,18 @@ where
     Some(Leftover::beside(upload))
 }
 
-/// How an upload gets on.
-#[derive(Debug, Default)]
-pub(super) struct Steps {
-    taken: AtomicU64,
-    /// Whether it waits for more of the body.
-    starving: AtomicBool,
-}
-
-impl Steps {
-    /// Returns how many there were.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether the next one waits for whoever sends the body.
-    pub(super) fn is_starving(&self) -> bool {
-        self.starving.load(Ordering::Relaxed)
-    }
-}
-
 /// Sends a body to its end, and counts every step.
 pub(super) async fn upload<B>(
     mut outbox: Outbox,
     mut body: B,
     mut send: SendStream,
-    steps: Arc<Steps>,
+    progress: Arc<Progress>,
 ) -> Result<(), Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
     loop {
-        match step(&mut outbox, &mut body, &mut send, &steps).await {
+        match step(&mut outbox, &mut body, &mut send, &progress).await {
             Ok(false) => {}
             Ok(true) => {
                 send.finish();
@@ -108,14 +81,14 @@ pub(super) async fn step<B>(
     outbox: &mut Outbox,
     body: &mut B,
     send: &mut SendStream,
-    steps: &Steps,
+    progress: &Progress,
 ) -> Result<bool, Failure>
 where
     B: Body<Data = Bytes, Error = Failure> + Unpin,
 {
-    steps.starving.store(true, Ordering::Relaxed);
+    progress.starves();
     let filled = outbox.fill(body).await;
-    steps.starving.store(false, Ordering::Relaxed);
+    progress.is_fed();
     let complete = filled.map_err(|error| upload_failure(&error))?;
     let complete = match outbox.flush(send).await {
         Ok(()) => complete,
@@ -125,7 +98,7 @@ where
         Err(StreamError::Peer(_)) => true,
         Err(error) => return Err(error.failure()),
     };
-    steps.taken.fetch_add(1, Ordering::Relaxed);
+    progress.step();
     Ok(complete)
 }
 

@@ -27,6 +27,12 @@ impl<B> Patient<B> {
         Self { body, patience, silence: None, waiting: false }
     }
 
+    /// Has other patience from now on, and starts to wait anew.
+    pub fn go_on_with(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.waiting = false;
+    }
+
     /// Waits for more, for as long as there is patience.
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let patience = self.patience;

@@ -52,10 +52,12 @@ impl<B: Body> Replay<B> {
         self.shared.as_ref().is_none_or(|shared| !lock(shared).gone)
     }
 
-    /// Keeps nothing from now on: there is a reply.
-    pub fn settle(&self) {
+    /// Keeps nothing from now on: there is a reply. What is to come of the body may be told so.
+    pub fn settle(&self, tell: impl FnOnce(&mut B)) {
         if let Some(shared) = &self.shared {
-            lock(shared).gone = true;
+            let mut shared = lock(shared);
+            shared.gone = true;
+            tell(&mut shared.source);
         }
     }
 }

@@ -298,7 +298,8 @@ impl Ingress {
                         if let Some(turn) = turn.take() {
                             response.body_mut().keep(turn);
                         }
-                        body.settle();
+                        // Whoever answers before it has all of it listens on, as with gRPC.
+                        body.settle(|body| body.go_on_with(rules.timeouts.switched_idle));
                         return Ok(response);
                     }
                     Err(unanswered) => unanswered,

@@ -446,7 +446,7 @@ impl Caller {
             egress: Arc::clone(&self.egress),
             pushed: Arc::clone(pushed),
             limits: terms.limits,
-            grace: terms.timeouts.drain,
+            timeouts: terms.timeouts,
             recorder: self.recorder.clone(),
             unread: self.unread.clone(),
         };

@@ -473,7 +473,7 @@ impl Lobby {
             egress: Arc::clone(&self.egress),
             pushed: Arc::default(),
             limits,
-            grace: timeouts.drain,
+            timeouts,
             recorder: Recorder::new(asked_of_us, self.watch.clone()),
             unread: self.unread.clone(),
         };
