@@ -103,6 +103,16 @@ impl Trust {
         Credentials::new(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
+    /// Signs a certificate for a client with a common name and no other, whatever characters are in it.
+    pub fn client_known_as(&self, common_name: &str) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let cert = params.signed_by(&key, &self.issuer()).unwrap();
+        Credentials::new(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
     /// Lists the serial numbers of certificates that are revoked.
     pub fn revoking(&self, serials: &[u64]) -> CertificateRevocationListDer<'static> {
         revoking(serials, &self.issuer())

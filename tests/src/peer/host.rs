@@ -48,15 +48,24 @@ impl Host {
 
     /// Waits for a client, and lets it join whatever it asks for. `None` when its connection breaks before.
     pub async fn try_welcome(&self) -> Option<Peer> {
+        self.try_answer(StreamOpenResponse::Accepted { session: SessionId(1), features: 0, heartbeat_ms: 30_000 }).await
+    }
+
+    async fn try_answer(&self, answer: StreamOpenResponse) -> Option<Peer> {
         let quic = self.endpoint.accept().await?.await.ok()?;
         let (send, recv) = quic.accept_bi().await.ok()?;
         let mut peer = Peer { quic, control: Stream { send, recv }, endpoint: self.endpoint.clone() };
         peer.control.try_frame().await?;
-        let accepted = StreamOpenResponse::Accepted { session: SessionId(1), features: 0, heartbeat_ms: 30_000 };
         let mut frame = BytesMut::new();
-        codec::encode(&Control::StreamOpenResponse(accepted), CONTROL_FRAME_BYTES_MAX, &mut frame).ok()?;
+        codec::encode(&Control::StreamOpenResponse(answer), CONTROL_FRAME_BYTES_MAX, &mut frame).ok()?;
         peer.control.send.write_all(&frame).await.ok()?;
         Some(peer)
+    }
+
+    /// Waits for a client, and denies what it asks for.
+    pub async fn deny(&self, reason: &str) -> Peer {
+        let denied = StreamOpenResponse::Denied { reason: reason.to_owned() };
+        within("a client", self.try_answer(denied)).await.expect("a client that asks")
     }
 
     /// [`Host::try_welcome`] of a client that comes.
