@@ -1,5 +1,7 @@
 //! Who may join which group: decided from what a client has shown.
 
+pub mod links;
+
 use std::sync::Arc;
 
 use crate::{
@@ -84,6 +86,14 @@ pub enum Objection {
         /// Which group.
         group: Group,
     },
+    /// It has as many links as it may have.
+    #[error("{name} has {max} links, and limits.links_per_client_max is {max}")]
+    TooManyLinks {
+        /// Its name.
+        name: Arc<str>,
+        /// How many those are.
+        max: usize,
+    },
 }
 
 impl Objection {
@@ -96,6 +106,7 @@ impl Objection {
             Self::NoGroup { name, group } | Self::NotGranted { name, group } | Self::NotListed { name, group } => {
                 format!("{name} may not join the group {group}, or there is no such group")
             }
+            Self::TooManyLinks { name, max } => format!("{name} has {max} links already, and may not have more"),
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct Limits {
     /// The most clients that may be on their way to a link from addresses that they have proven; the next ones are not
     /// answered until there is room.
     pub handshakes_max: usize,
+    /// The most links that one client has at a server, in all groups together; it is denied more. A client is a
+    /// certificate's name or a token, however many processes show it.
+    pub links_per_client_max: usize,
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             idle_connections_max: 256,
             handshakes_unvalidated_max: 64,
             handshakes_max: 1_024,
+            links_per_client_max: 1_024,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who is connected: the groups and their links.
 
+pub mod places;
 pub mod retries;
 pub mod trial;
 

@@ -8,13 +8,14 @@ use adit_core::{
     wire::{
         codec,
         config::{EgressRule, GroupConfig, Upstream as PushedUpstream},
-        control::{Control, Heartbeat},
+        control::{Control, Heartbeat, StreamOpenResponse},
     },
 };
 use adit_tests::{
+    log::Log,
     node::ServerNode,
     peer::Peer,
-    settings::{self, GROUP, group},
+    settings::{self, CLIENT, GROUP, group},
     trust::Trust,
     within,
 };
@@ -60,6 +61,31 @@ async fn a_peer_may_have_so_many_streams_and_no_more() {
         assert!(held.len() <= 101, "{} streams", held.len());
     }
     assert!(held.len() >= 64, "{} streams", held.len());
+}
+
+#[tokio::test]
+async fn a_client_may_have_so_many_links_and_no_more() {
+    let (log, trust) = (Log::start(), Trust::default());
+    let mut settings = settings::server(&trust);
+    settings.limits.links_per_client_max = 2;
+    let server = ServerNode::start(settings).await;
+    let first = Peer::join_as("client-1", server.tunnel, &trust).await;
+    let _second = Peer::join_as("client-2", server.tunnel, &trust).await;
+    for number in 3..10 {
+        let mut more = Peer::connect(server.tunnel, &trust).await;
+        let answer = more.register_with(&format!("client-{number}"), GROUP, None).await;
+        let Some(StreamOpenResponse::Denied { reason }) = answer else { panic!("{answer:?}") };
+        assert_eq!(reason, format!("{CLIENT} has 2 links already, and may not have more"));
+    }
+    log.says(&["WARN", "join denied", CLIENT, "limits.links_per_client_max is 2"]).await;
+    // A process that comes back is none more, and who is somebody else has links of its own.
+    let again = Peer::join_as("client-1", server.tunnel, &trust).await;
+    assert_eq!(first.closed().await, "replaced by a newer link of the same client");
+    let _other = Peer::join_named("other", server.tunnel, &trust).await.unwrap();
+    server.has_clients(GROUP, 3).await;
+    again.quic.close(0_u32.into(), b"");
+    server.has_clients(GROUP, 2).await;
+    let _third = Peer::join_as("client-3", server.tunnel, &trust).await;
 }
 
 #[tokio::test]

@@ -192,6 +192,7 @@ fn check_bounds(at: &At, limits: &Limits, timeouts: &Timeouts) -> Result<(), Res
         ("unread_bytes_max", limits.unread_bytes_max),
         ("connections_per_address_max", limits.connections_per_address_max),
         ("handshakes_max", limits.handshakes_max),
+        ("links_per_client_max", limits.links_per_client_max),
     ] {
         if value == 0 {
             return Err(limits_at.key(key).error("must be at least 1"));

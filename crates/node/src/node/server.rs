@@ -53,7 +53,7 @@ use crate::{
     },
     meter,
     push::Packed,
-    registry::{GroupLinks, Registry},
+    registry::{GroupLinks, Registry, places::Places},
     session::{self, Answering, Ended, Side, Stopping},
     settings::{AdminEntry, GroupSettings, IngressRule, ServerSettings},
     unread::Unread,
@@ -105,6 +105,7 @@ struct Lobby {
     sessions: AtomicU64,
     /// Clients on their way in.
     doorway: Arc<Doorway>,
+    places: Places,
     watch: Option<Arc<Watch>>,
     unread: Unread,
 }
@@ -164,6 +165,7 @@ impl Server {
             wanted: DashMap::new(),
             sessions: AtomicU64::new(1),
             doorway: Arc::default(),
+            places: Places::default(),
             watch: watch.clone(),
             unread: Unread::new(&limits, &timeouts),
         };
@@ -432,9 +434,15 @@ impl Lobby {
         if let Err(objection) = rules.admit(&identity, &group) {
             return turn_away(applicant, Some(identity), objection).await;
         }
+        let most = rules.limits.links_per_client_max;
+        let place = match self.places.take(&identity, &group, &applicant.open.client_id, most) {
+            Ok(place) => place,
+            Err(objection) => return turn_away(applicant, Some(identity), objection).await,
+        };
         let span = tracing::info_span!("link", client = %identity, %group);
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
         let ended = self.member(applicant, identity, session, stopping).instrument(span.clone()).await;
+        drop(place);
         span.in_scope(|| match ended {
             Ok(ended) if ended.is_fault() => tracing::warn!(%session, "client shown out: {ended}"),
             Ok(ended) => tracing::info!(%session, "client left: {ended}"),
