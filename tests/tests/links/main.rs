@@ -6,6 +6,7 @@ mod handshake;
 mod trouble;
 mod join;
 mod moving;
+mod reasons;
 mod reconnect;
 mod restart;
 mod storm;

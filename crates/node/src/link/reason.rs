@@ -74,6 +74,19 @@ fn alert_hint(code: u64, end: End, who: Who) -> Option<&'static str> {
         (48, End::Client, Who::Peer) => "the server's tunnel.client_ca did not sign this client's certificate",
         (48, End::Server, Who::We) => "the client's certificate is not signed by this server's tunnel.client_ca",
         (48, End::Server, Who::Peer) => "the client's tunnel.ca did not sign this server's certificate",
+        // Authorities that `adit certs` makes have one name, so that it is the signature that does not fit.
+        (51, End::Client, Who::We) => {
+            "the server's certificate is not signed by this client's tunnel.ca, or the server does not have its key"
+        }
+        (51, End::Client, Who::Peer) => {
+            "the server's tunnel.client_ca did not sign this client's certificate, or this client does not have its key"
+        }
+        (51, End::Server, Who::We) => {
+            "the client's certificate is not signed by this server's tunnel.client_ca, or the client does not have its key"
+        }
+        (51, End::Server, Who::Peer) => {
+            "the client's tunnel.ca did not sign this server's certificate, or this server does not have its key"
+        }
         (44 | 45, End::Client, Who::We) => "the server's certificate is not valid any more, or not yet",
         (44 | 45, End::Client, Who::Peer) => "this client's certificate was revoked, is not valid any more, or not yet",
         (44 | 45, End::Server, Who::We) => "the client's certificate was revoked, is not valid any more, or not yet",
@@ -109,6 +122,8 @@ mod tests {
         for (alert, end, words) in [
             (48, End::Client, "tunnel.ca"),
             (48, End::Server, "tunnel.client_ca"),
+            (51, End::Client, "tunnel.ca"),
+            (51, End::Server, "tunnel.client_ca"),
             (120, End::Server, "adit/1"),
             (116, End::Server, "no certificate"),
             (42, End::Client, "tunnel.server_name"),
