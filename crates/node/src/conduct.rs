@@ -145,6 +145,7 @@ mod tests {
         for _ in 0..2_000 {
             conduct.gave_up();
         }
+        assert!(conduct.is_hasty());
         let started = Instant::now();
         conduct.restrained().await;
         assert!(started.elapsed() >= Duration::from_secs(10), "{:?}", started.elapsed());

@@ -11,7 +11,7 @@ use adit_node::{link::tls, settings::ClientProof, settings::Congestion, settings
 use quinn::{Connection, Endpoint, TransportConfig, crypto::rustls::QuicClientConfig};
 
 use super::control::frame;
-use crate::{peer::Peer, trust::Trust};
+use crate::{peer::Peer, trust::Trust, wait::within};
 
 /// How many first datagrams are made: each begins another connection.
 const INITIALS: usize = 300;
@@ -67,8 +67,16 @@ pub const APPROACHES: &[Approach] = &[
             Box::pin(stranger.say(frame(&heartbeat).to_vec()))
         },
     },
-    Approach { name: "wrong-authority", said: "no link", round: |stranger| Box::pin(stranger.be_unknown()) },
-    Approach { name: "wrong-alpn", said: "no link", round: |stranger| Box::pin(stranger.speak_otherwise()) },
+    Approach {
+        name: "wrong-authority",
+        said: "is signed by an authority that this server does not trust",
+        round: |stranger| Box::pin(stranger.be_unknown()),
+    },
+    Approach {
+        name: "wrong-alpn",
+        said: "the client does not speak adit/1",
+        round: |stranger| Box::pin(stranger.speak_otherwise()),
+    },
 ];
 
 impl Stranger {
@@ -156,7 +164,7 @@ impl Stranger {
             let Some((_endpoint, quic)) = self.connect(&self.trust, adit_core::wire::ALPN).await else { continue };
             if let Ok((mut send, _recv)) = quic.open_bi().await {
                 let _ = send.write_all(&bytes).await;
-                quic.closed().await;
+                within("the connection to be closed", quic.closed()).await;
             }
         }
     }
@@ -165,7 +173,7 @@ impl Stranger {
         for _ in 0..CONNECTIONS {
             self.connections += 1;
             if let Some((_endpoint, quic)) = self.connect(&self.foreign, adit_core::wire::ALPN).await {
-                quic.closed().await;
+                within("the connection to be closed", quic.closed()).await;
             }
         }
     }

@@ -126,3 +126,15 @@ async fn a_client_that_asks_for_its_configuration_again_and_again_gets_it_once_a
     let most = 1 + 4 + start.elapsed().as_secs();
     assert!((1..=most).contains(&pushes), "{pushes} of {most}");
 }
+
+#[tokio::test]
+async fn a_datagram_that_is_larger_than_what_is_kept_of_them_ends_the_link() {
+    let trust = Trust::default();
+    let server = ServerNode::start(settings::server(&trust)).await;
+    let peer = Peer::join(server.tunnel, &trust).await;
+    let most = peer.quic.max_datagram_size().unwrap();
+    assert!(most <= 64, "{most} bytes");
+    peer.quic.send_datagram(vec![0; most].into()).unwrap();
+    within("the link to be closed", peer.quic.closed()).await;
+    server.has_clients(GROUP, 0).await;
+}

@@ -6,6 +6,7 @@ use adit_tests::{
     Direction, Tunnel,
     attack::stranger::{APPROACHES, Stranger},
     log::Log,
+    peer::Peer,
 };
 
 use super::upstream;
@@ -37,6 +38,8 @@ async fn survives(name: &str) {
     if !approach.said.is_empty() {
         log.says(&[approach.said]).await;
     }
+    // While they are still there, another client joins.
+    let _late = Peer::join_named("late", tunnel.server.tunnel, &trust).await.unwrap();
     let mut visitor = adit_tests::Visitor::http1(tunnel.client.entry()).await;
     assert_eq!(visitor.get("/").await.failure(), (200, ""));
     assert_eq!(log.count(&["panicked"]), 0, "{}", log.text());
