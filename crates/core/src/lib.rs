@@ -18,13 +18,14 @@
 //! 11. [`admission`] who may join which group
 //! 12. [`budget`] how many requests may be tried again
 //! 13. [`fair`] who is next where more wait than can be served
-//! 14. [`backoff`] how long to wait before the next dial
-//! 15. [`whereabouts`] whether a node has moved to another network
-//! 16. [`health`] whether a backend server is to be used
-//! 17. [`dial`] which addresses may be dialled
-//! 18. [`conduct`] whether the other end of a link behaves
-//! 19. [`handshakes`] whether to begin a handshake
-//! 20. [`expiry`] when to say that a certificate ends
+//! 14. [`hoard`] who is to let go when too much is held
+//! 15. [`backoff`] how long to wait before the next dial
+//! 16. [`whereabouts`] whether a node has moved to another network
+//! 17. [`health`] whether a backend server is to be used
+//! 18. [`dial`] which addresses may be dialled
+//! 19. [`conduct`] whether the other end of a link behaves
+//! 20. [`handshakes`] whether to begin a handshake
+//! 21. [`expiry`] when to say that a certificate ends
 
 pub mod token;
 pub mod id;
@@ -39,6 +40,7 @@ pub mod group;
 pub mod admission;
 pub mod budget;
 pub mod fair;
+pub mod hoard;
 pub mod backoff;
 pub mod whereabouts;
 pub mod health;

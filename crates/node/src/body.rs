@@ -349,22 +349,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// Adds what the body has ready, and writes it together with everything added before.
-    ///
-    /// Waits for the body only when there is nothing to write. Returns whether the body is complete.
-    ///
-    /// # Errors
-    ///
-    /// When the body or the stream ended early.
-    pub async fn advance<B>(&mut self, body: &mut B, stream: &mut SendStream) -> Result<bool, SendError<B::Error>>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let complete = self.fill(body).await?;
-        self.flush(stream).await.map_err(SendError::Stream)?;
-        Ok(complete)
-    }
-
     /// Adds what the body has ready. Waits for the body only when there is nothing to write. Returns whether the body
     /// is complete.
     ///

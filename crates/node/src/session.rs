@@ -20,9 +20,8 @@ use tracing::Instrument;
 
 use crate::{
     access::{Record, Recorder},
-    body::RecvBody,
     egress::service::{Egress, Origin},
-    exchange,
+    exchange::{self, Bounds},
     link::{
         Close, ConfigAck, Link,
         control::{ControlError, ControlStream},
@@ -31,7 +30,7 @@ use crate::{
     push::{self, Packed, Pushed, Wanted},
     stream::{RecvStream, SendStream, StreamError},
     together::Together,
-    unread::{Unread, Who},
+    unread::Unread,
 };
 
 /// How often a link's pulse is felt.
@@ -88,7 +87,7 @@ pub struct Answering {
     pub timeouts: Timeouts,
     /// Takes down what is answered.
     pub recorder: Recorder,
-    /// Looks after upstreams that do not read.
+    /// Looks after upstreams that do not read, and peers that do not take.
     pub unread: Unread,
 }
 
@@ -173,11 +172,9 @@ async fn answer_all(link: Link, answering: Answering) -> quinn::ConnectionError 
 async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
     let Answering { group, egress, pushed, limits, timeouts, recorder: _, unread } = answering;
     let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
-    let handle = |head, mut body: RecvBody| {
-        body.watch(&unread, Who::Upstream);
-        egress.call(head, body, origin)
-    };
-    match exchange::answer(send, recv, limits, timeouts.body_idle, &mut record, handle).await {
+    let handle = |head, body| egress.call(head, body, origin);
+    let bounds = Bounds { limits, timeouts, unread, session };
+    match exchange::answer(send, recv, bounds, &mut record, handle).await {
         Ok(()) => record.completed(),
         Err(failure) => {
             record.failed(failure);

@@ -1,30 +1,44 @@
-//! What has arrived over links and is not read: bounded for all readers of a node together.
+//! What a node holds for those that take nothing: bounded for all of them together.
 //!
-//! Flow control bounds what one reader leaves unread. That many readers leave as much each is bounded here: when those
-//! that take nothing could hold more than `limits.unread_bytes_max`, the one that has taken nothing for longest is
-//! stopped, and then the next.
+//! Flow control bounds what one of them leaves. That many leave as much each is bounded here: when those that take
+//! nothing could hold more than `limits.unread_bytes_max`, one is stopped, and then the next, as
+//! [`hoard`](adit_core::hoard) says. There are those that do not read what has arrived over a link, and peers that do
+//! not take what is to go over one.
+//!
+//! [`taker`] is the part of the latter.
+
+pub mod taker;
 
 use std::{
     any::Any,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use adit_core::{
     failure::Failure,
+    hoard::{self, Hoard},
+    id::SessionId,
     limits::{Limits, STREAM_WINDOW_BYTES, Timeouts},
 };
 use bytes::Bytes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+pub use self::taker::Taker;
 use crate::stream::{RecvStream, StreamError};
 
 /// How long a reader may take nothing before it counts: one that is merely slow takes something more often.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a peer may take nothing of a response, as a multiple of `timeouts.write_idle`, after which the node that asks
+/// gives up a visitor who does not read. One whose visitor reads slowly asks for more of it an eighth of a window at a
+/// time.
+const PEER_TIMES: u64 = 10;
 
 /// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -47,20 +61,40 @@ struct Readers {
     free: Vec<usize>,
 }
 
-/// Who reads a stream.
+/// Who is to take something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// A visitor: stopped as well when it takes nothing for `timeouts.write_idle`, and what its exchange holds with it.
-    Visitor,
-    /// An upstream.
-    Upstream,
+    Visitor(IpAddr),
+    /// An upstream that a link leads to.
+    Upstream(SessionId),
+    /// The peer of a link: stopped as well when it takes nothing for ten times `timeouts.write_idle`.
+    Peer(SessionId),
 }
 
-/// What one reader could hold, that takes nothing.
-struct Blocked {
-    for_ms: u64,
-    bytes: usize,
-    reader: Arc<Reader>,
+/// Who is to blame for what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Owner {
+    Visitor(IpAddr),
+    Link(SessionId),
+}
+
+impl Who {
+    fn owner(self) -> Owner {
+        match self {
+            Self::Visitor(address) => Owner::Visitor(address),
+            Self::Upstream(session) | Self::Peer(session) => Owner::Link(session),
+        }
+    }
+
+    /// Returns for how long it may take nothing, where visitors may for `patience`.
+    fn patience(self, patience: u64) -> u64 {
+        match self {
+            Self::Visitor(_) => patience,
+            Self::Upstream(_) => u64::MAX,
+            Self::Peer(_) => patience.saturating_mul(PEER_TIMES),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +103,7 @@ struct Reader {
     /// Gone once it was stopped.
     open: Mutex<Option<Open>>,
     /// When it last took something and did not ask for more, in ms since the node started; [`WAITING`] while it
-    /// waits for more, and so leaves nothing.
+    /// waits for more, and so leaves nothing; for a peer, since when a write waits for it.
     took_at_ms: AtomicU64,
     /// Bytes still to come; [`UNKNOWN`] where nobody knows.
     left: AtomicU64,
@@ -78,9 +112,11 @@ struct Reader {
 /// What a reader that is stopped lets go, though its owner may sleep on: over HTTP/2 nobody asks for more of a body
 /// before the visitor has taken what there is.
 #[derive(Debug)]
-struct Open {
-    stream: RecvStream,
-    kept: Kept,
+enum Open {
+    /// A stream that is read.
+    Read(RecvStream, Kept),
+    /// A write, and whom to tell that nobody takes it.
+    Write(Option<Waker>),
 }
 
 /// What lives as long as a stream is read.
@@ -122,27 +158,26 @@ impl Unread {
         }
     }
 
-    /// Stops readers that have taken nothing for too long, or for longest where all of them together hold too much.
+    /// Stops readers that have taken nothing for too long, and some where all of them together hold too much.
     /// Returns how many.
     fn sweep(&self, now_ms: u64) -> usize {
         let patience = self.0.visitor_patience_ms.load(Ordering::Relaxed);
         let bytes_max = self.0.bytes_max.load(Ordering::Relaxed);
-        let mut blocked = self.blocked(now_ms, patience.min(millis(BLOCKED_AFTER)));
-        blocked.sort_unstable_by_key(|blocked| blocked.for_ms);
-        let mut held: usize = blocked.iter().map(|blocked| blocked.bytes).sum();
+        let blocked = self.blocked(now_ms, patience.min(millis(BLOCKED_AFTER)));
+        let (overdue, blocked): (Vec<_>, Vec<_>) =
+            blocked.into_iter().partition(|(reader, hoard)| hoard.for_ms >= reader.who.patience(patience));
+        let hoards: Vec<_> = blocked.iter().map(|(_, hoard)| *hoard).collect();
+        let to_go = hoard::to_go(&hoards, bytes_max);
+        let too_much = to_go.iter().filter_map(|place| blocked.get(*place));
         let mut stopped = 0;
-        for Blocked { for_ms, bytes, reader } in blocked.into_iter().rev() {
-            let overdue = reader.who == Who::Visitor && for_ms >= patience;
-            if overdue || held > bytes_max {
-                held = held.saturating_sub(bytes);
-                stopped += 1;
-                reader.stop();
-            }
+        for (reader, _) in overdue.iter().chain(too_much) {
+            reader.stop();
+            stopped += 1;
         }
         stopped
     }
 
-    fn blocked(&self, now_ms: u64, after_ms: u64) -> Vec<Blocked> {
+    fn blocked(&self, now_ms: u64, after_ms: u64) -> Vec<(Arc<Reader>, Hoard<Owner>)> {
         let readers = self.lock();
         let blocked = readers.places.iter().flatten().filter_map(|reader| {
             let took_at_ms = reader.took_at_ms.load(Ordering::Relaxed);
@@ -150,7 +185,8 @@ impl Unread {
                 return None;
             }
             let for_ms = now_ms.saturating_sub(took_at_ms);
-            (for_ms >= after_ms).then(|| Blocked { for_ms, bytes: reader.bytes(), reader: Arc::clone(reader) })
+            let hoard = Hoard { owner: reader.who.owner(), bytes: reader.bytes(), for_ms };
+            (for_ms >= after_ms).then(|| (Arc::clone(reader), hoard))
         });
         blocked.collect()
     }
@@ -195,9 +231,13 @@ impl Reader {
 
     fn stop(&self) {
         let open = self.lock().take();
-        if let Some(Open { stream, kept }) = open {
-            stream.stop(Failure::SlowReader);
-            drop(kept);
+        match open {
+            Some(Open::Read(stream, kept)) => {
+                stream.stop(Failure::SlowReader);
+                drop(kept);
+            }
+            Some(Open::Write(waker)) => waker.into_iter().for_each(Waker::wake),
+            None => {}
         }
         // Whoever owns it may sleep on; the stream and what was kept with it are free.
         self.took_at_ms.store(WAITING, Ordering::Relaxed);
@@ -233,14 +273,7 @@ impl Held {
             Self::Own(stream) => stream,
             Self::Watched(_) => return self,
         };
-        let reader = Arc::new(Reader {
-            who,
-            open: Mutex::new(Some(Open { stream, kept: kept() })),
-            took_at_ms: AtomicU64::new(unread.now_ms()),
-            left: AtomicU64::new(left.unwrap_or(UNKNOWN)),
-        });
-        let place = unread.enter(&reader);
-        Self::Watched(Watched { reader, unread: unread.clone(), place })
+        Self::Watched(Watched::new(unread, who, left, Open::Read(stream, kept())))
     }
 
     /// Takes note of how much is to come, where that is known.
@@ -262,8 +295,8 @@ impl Held {
         match self {
             Self::Own(stream) => stream.judge(error),
             Self::Watched(watched) => {
-                if let Some(open) = watched.reader.lock().as_ref() {
-                    open.stream.judge(error);
+                if let Some(Open::Read(stream, _)) = watched.reader.lock().as_ref() {
+                    stream.judge(error);
                 }
             }
         }
@@ -301,11 +334,24 @@ impl Held {
             Self::Watched(watched) => watched,
         };
         let mut open = reader.lock();
-        let Some(open) = open.as_mut() else { return Poll::Ready(Err(StreamError::TooSlow)) };
-        let polled = poll(&mut open.stream);
+        let Some(Open::Read(stream, _)) = open.as_mut() else { return Poll::Ready(Err(StreamError::TooSlow)) };
+        let polled = poll(stream);
         let took_at_ms = if polled.is_ready() { unread.now_ms() } else { WAITING };
         reader.took_at_ms.store(took_at_ms, Ordering::Relaxed);
         polled
+    }
+}
+
+impl Watched {
+    fn new(unread: &Unread, who: Who, left: Option<u64>, open: Open) -> Self {
+        let reader = Arc::new(Reader {
+            who,
+            open: Mutex::new(Some(open)),
+            took_at_ms: AtomicU64::new(unread.now_ms()),
+            left: AtomicU64::new(left.unwrap_or(UNKNOWN)),
+        });
+        let place = unread.enter(&reader);
+        Self { reader, unread: unread.clone(), place }
     }
 }
 
@@ -321,8 +367,12 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
+    const VISITOR: Who = Who::Visitor(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    const UPSTREAM: Who = Who::Upstream(SessionId(7));
     const WINDOW: usize = STREAM_WINDOW_BYTES as usize;
 
     /// Readers that took something this long ago, and how many of them are stopped when a node may hold `windows`.
@@ -332,7 +382,7 @@ mod tests {
         let now_ms = 100_000;
         for ago in taken_ms_ago {
             unread.enter(&Arc::new(Reader {
-                who: Who::Visitor,
+                who: VISITOR,
                 open: Mutex::new(None),
                 took_at_ms: AtomicU64::new(now_ms - ago),
                 left: AtomicU64::new(UNKNOWN),
@@ -357,7 +407,7 @@ mod tests {
     async fn a_reader_is_stopped_once() {
         let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
         unread.enter(&Arc::new(Reader {
-            who: Who::Upstream,
+            who: UPSTREAM,
             open: Mutex::new(None),
             took_at_ms: AtomicU64::new(0),
             left: AtomicU64::new(UNKNOWN),
@@ -369,7 +419,7 @@ mod tests {
     async fn a_reader_that_waits_for_more_holds_nothing() {
         let unread = Unread::new(&Limits { unread_bytes_max: 1, ..Limits::default() }, &Timeouts::default());
         let reader = Arc::new(Reader {
-            who: Who::Visitor,
+            who: VISITOR,
             open: Mutex::new(None),
             took_at_ms: AtomicU64::new(WAITING),
             left: AtomicU64::new(UNKNOWN),
@@ -383,7 +433,7 @@ mod tests {
     #[test]
     fn a_reader_holds_no_more_than_is_to_come() {
         let reader = |left| Reader {
-            who: Who::Upstream,
+            who: UPSTREAM,
             open: Mutex::new(None),
             took_at_ms: AtomicU64::new(0),
             left: AtomicU64::new(left),

@@ -80,20 +80,20 @@ impl AsyncWrite for Raw {
     }
 }
 
-/// Waits for a connection to be switched, and goes on with it as raw bytes.
-pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw) {
+/// Waits for a connection to be switched, and goes on with it as raw bytes, until nothing moves for `idle_timeout`.
+pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw, idle_timeout: Duration) {
     match connection.await {
-        Ok(upgraded) => tell(splice(&mut TokioIo::new(upgraded), stream).await),
+        Ok(upgraded) => tell(splice_until_idle(TokioIo::new(upgraded), stream, idle_timeout).await),
         Err(error) => tracing::debug!(%error, "the connection was gone before it was switched"),
     }
 }
 
-/// Goes on with a connection as raw bytes. Where the other side breaks, or this is dropped early, it is reset: an end
+/// Goes on with a connection as raw bytes, until nothing moves for `idle_timeout`. Where the other side breaks, or this is dropped early, it is reset: an end
 /// would look like all there is.
-pub async fn splice_tcp(mut connection: TcpStream, stream: Raw) {
+pub async fn splice_tcp(mut connection: TcpStream, stream: Raw, idle_timeout: Duration) {
     // These fail only on a socket that is gone.
     let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));
-    let spliced = splice(&mut connection, stream).await;
+    let spliced = splice_until_idle(&mut connection, stream, idle_timeout).await;
     if spliced.is_ok() {
         let _ = SockRef::from(&connection).set_linger(None);
     }
@@ -188,10 +188,7 @@ impl Switched {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            match connection.await {
-                Ok(upgraded) => tell(splice_until_idle(TokioIo::new(upgraded), stream, idle_timeout).await),
-                Err(error) => tracing::debug!(%error, "the visitor was gone before the switch"),
-            }
+            splice_upgraded(connection, stream, idle_timeout).await;
             drop(kept);
         });
     }

@@ -6,7 +6,8 @@ use adit_core::{
     conduct::Act,
     failure::Failure,
     http::{head, headers},
-    limits::Limits,
+    id::SessionId,
+    limits::{Limits, Timeouts},
     wire::{
         codec::DecodeError,
         exchange::{self, BodyKind, Reply, ReplyHead, RequestHead},
@@ -28,12 +29,12 @@ use crate::{
     conduct::Conduct,
     progress::Progress,
     stream::{RecvStream, SendStream, StreamError},
+    unread::{Taker, Unread, Who},
     upgrade::{self, Raw},
 };
 
-/// How long a body that an asker sends may stop, as a multiple of `timeouts.body_idle`, after which askers give it up
-/// themselves.
-const BODY_IDLE_TIMES: u32 = 2;
+/// How long what an asker gives up itself may stand still, as a multiple of the timeout that the two have for it.
+const PEER_TIMES: u32 = 2;
 
 /// How long an asker has to get its request head across, once its stream is open.
 const REQUEST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,6 +48,30 @@ pub enum Handled<B, K> {
     Connected(TcpStream, K),
 }
 
+/// How much an asker may ask of this node.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// What a head and a body may be.
+    pub limits: Limits,
+    /// How long they may stand still.
+    pub timeouts: Timeouts,
+    /// Looks after those that take nothing.
+    pub unread: Unread,
+    /// The link that it asks on.
+    pub session: SessionId,
+}
+
+impl Bounds {
+    /// Makes raw bytes of a stream whose reader is looked after.
+    fn watched(&self, send: SendStream, recv: RecvStream) -> Raw {
+        Raw::new(send, recv).watched(&self.unread, Who::Upstream(self.session))
+    }
+
+    fn switched_idle(&self) -> Duration {
+        self.timeouts.switched_idle.saturating_mul(PEER_TIMES)
+    }
+}
+
 /// Answers one exchange on a stream that the peer opened: reads the request, has `handle` make the response,
 /// and sends it back.
 ///
@@ -58,8 +83,7 @@ pub enum Handled<B, K> {
 pub async fn answer<H, F, B, K>(
     mut send: SendStream,
     mut recv: RecvStream,
-    limits: Limits,
-    body_idle: Duration,
+    bounds: Bounds,
     record: &mut Record,
     handle: H,
 ) -> Result<(), Failure>
@@ -68,6 +92,7 @@ where
     F: Future<Output = Result<Handled<B, K>, Failure>>,
     B: Body<Data = Bytes> + Unpin,
 {
+    let limits = bounds.limits;
     let conduct = recv.conduct();
     let abandoned = || conduct.iter().for_each(|conduct| conduct.note(Act::AbandonedExchange));
     let head = match timeout_at(Instant::now() + REQUEST_HEAD_TIMEOUT, read_request(&mut recv, &limits)).await {
@@ -92,12 +117,14 @@ where
     let (request_body, mut rest) = match head.upgrade {
         Some(_) => (RecvBody::none(limits), Some(recv)),
         None => {
-            let body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)).observed(&progress);
+            let mut body =
+                RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)).observed(&progress);
+            body.watch(&bounds.unread, Who::Upstream(bounds.session));
             (body.wanted_by(wanted.clone()), None)
         }
     };
     let mut stopped = pin!(send.stopped());
-    let body_idle = body_idle.saturating_mul(BODY_IDLE_TIMES);
+    let body_idle = bounds.timeouts.body_idle.saturating_mul(PEER_TIMES);
     let mut handling = pin!(within(wait, body_idle, &progress, handle(head, request_body)));
     let handled = loop {
         tokio::select! {
@@ -114,7 +141,10 @@ where
     let mut response = match handled {
         Ok(Handled::Response(response)) => response,
         Ok(Handled::Connected(connection, kept)) => {
-            let ended = connected(connection, send, rest, limits, record).await;
+            // The handler connects for no other request.
+            let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::Protocol).await };
+            record.answered(StatusCode::OK);
+            let ended = connected(connection, send, recv, &bounds).await;
             drop(kept);
             return ended;
         }
@@ -127,16 +157,15 @@ where
         let connection = hyper::upgrade::on(&mut response);
         // The body is empty, and counts the connection as in flight as long as it is there.
         let (head, body) = response.into_parts();
-        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, Outbox::new(limits), &mut send)
-            .await?;
-        upgrade::splice_upgraded(connection, Raw::new(send, recv)).await;
+        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, &bounds, &mut send).await?;
+        upgrade::splice_upgraded(connection, bounds.watched(send, recv), bounds.switched_idle()).await;
         drop(body);
         return Ok(());
     }
     let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
     let failure = tokio::select! {
         biased;
-        sent = send_response(response, &asked, Outbox::new(limits), &mut send) => match sent {
+        sent = send_response(response, &asked, &bounds, &mut send) => match sent {
             Ok(()) => {
                 send.finish();
                 return Ok(());
@@ -176,19 +205,15 @@ async fn ask_for_body(send: &mut SendStream, limits: Limits) -> Result<(), Failu
 async fn connected(
     connection: TcpStream,
     mut send: SendStream,
-    recv: Option<RecvStream>,
-    limits: Limits,
-    record: &mut Record,
+    recv: RecvStream,
+    bounds: &Bounds,
 ) -> Result<(), Failure> {
-    // The handler connects for no other request.
-    let Some(recv) = recv else { return refuse(send, Outbox::new(limits), Failure::Protocol).await };
-    record.answered(StatusCode::OK);
-    let mut outbox = Outbox::new(limits);
+    let mut outbox = Outbox::new(bounds.limits);
     let head = ReplyHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new() };
     // A reply without fields is within any limit.
     let _ = outbox.reply(&Reply::Head(head, BodyKind::None));
     outbox.flush(&mut send).await.map_err(|error| error.failure())?;
-    upgrade::splice_tcp(connection, Raw::new(send, recv)).await;
+    upgrade::splice_tcp(connection, bounds.watched(send, recv), bounds.switched_idle()).await;
     Ok(())
 }
 
@@ -247,13 +272,15 @@ async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestH
 async fn send_response<B>(
     response: Response<B>,
     asked: &ReplyTo,
-    mut outbox: Outbox,
+    bounds: &Bounds,
     send: &mut SendStream,
 ) -> Result<(), Failure>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let (mut parts, mut body) = response.into_parts();
+    let mut outbox = Outbox::new(bounds.limits);
+    let mut peer = Taker::new(&bounds.unread, Who::Peer(bounds.session));
     // Other versions of HTTP have no place for it.
     let said = parts.extensions.remove::<ReasonPhrase>().filter(|_| asked.version <= Version::HTTP_11);
     let mut head = ReplyHead { status: parts.status, reason: said.map(Bytes::from), headers: parts.headers };
@@ -261,11 +288,16 @@ where
     // A head over our limits cannot be passed on as it is, and not in part either.
     outbox.reply(&Reply::Head(head, kind)).map_err(|_| Failure::UpstreamProtocol)?;
     if kind == BodyKind::None {
-        return outbox.flush(send).await.map_err(|error| error.failure());
+        return peer.takes(outbox.flush(send)).await.map_err(|error| error.failure());
     }
     let broken = |error| source_failure(&error, Failure::UpstreamReset);
-    while !outbox.advance(&mut body, send).await.map_err(broken)? {}
-    Ok(())
+    loop {
+        let complete = outbox.fill(&mut body).await.map_err(broken)?;
+        peer.takes(outbox.flush(send)).await.map_err(|error| error.failure())?;
+        if complete {
+            return Ok(());
+        }
+    }
 }
 
 /// Ends a stream on which the peer did not ask for anything.

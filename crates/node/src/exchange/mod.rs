@@ -17,7 +17,7 @@ pub mod ask;
 pub mod answer;
 
 pub use self::{
-    answer::{Handled, answer},
+    answer::{Bounds, Handled, answer},
     ask::{Unanswered, ask},
     patience::{Patience, Sent},
     response::AnswerBody,

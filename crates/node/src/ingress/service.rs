@@ -245,7 +245,7 @@ impl Ingress {
         let body = Patient::new(Counted::new(body, || record.tally(Way::Request)), rules.timeouts.body_idle);
         let body = Replay::new(body);
         let mut response = self.ask(rules, route, &head, body, deadline, record).await?;
-        response.body_mut().watch(&self.unread, Who::Visitor);
+        response.body_mut().watch(&self.unread, Who::Visitor(turns::visitor(head.visitor.ip())));
         route.options.response_headers.apply(response.headers_mut());
         Ok(response)
     }
