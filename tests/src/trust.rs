@@ -9,11 +9,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use adit::{certs::Authority, demo};
+use adit::{
+    certs::{Authority, Pem},
+    demo,
+};
 use adit_node::credentials::Credentials;
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyIdMethod, KeyPair,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -31,6 +34,17 @@ impl Default for Trust {
 }
 
 impl Trust {
+    /// Makes an authority of this name; all others have one name.
+    pub fn of_authority(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let key_pem = key.serialize_pem();
+        let cert = CertifiedIssuer::self_signed(params, key).unwrap().pem();
+        Self(Authority::from_pem(Pem { cert, key: key_pem }).unwrap())
+    }
+
     /// Signs a certificate for whoever listens on loopback.
     pub fn server(&self) -> Credentials {
         demo::credentials(&self.0.server(&[]).unwrap()).unwrap()
@@ -60,6 +74,18 @@ impl Trust {
             .unwrap()
             .with_root_certificates(self.roots())
             .with_client_auth_cert(credentials.chain(), credentials.key())
+            .unwrap()
+    }
+
+    /// Returns the TLS of a server that takes everybody, as rustls has it.
+    pub fn tls_server(&self) -> ServerConfig {
+        let credentials = self.server();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(credentials.chain(), credentials.key())
             .unwrap()
     }
 

@@ -3,4 +3,5 @@
 mod certificates;
 mod key_exchange;
 mod pinning;
+mod reasons;
 mod tokens;
