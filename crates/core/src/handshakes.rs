@@ -1,4 +1,4 @@
-//! Whether to begin a handshake: what those that are not done may cost.
+//! Whether to begin a handshake, what those that are not done may cost, and what becomes of them.
 
 use crate::limits::Limits;
 
@@ -22,6 +22,40 @@ pub enum Verdict {
     Ignore,
 }
 
+/// What became of a client that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is a member of its group.
+    Joined,
+    /// It was told to prove its address first. Whoever does so counts again, as what becomes of it then.
+    Retry,
+    /// It was not answered, since too many handshakes are not done.
+    Ignored,
+    /// It took too long.
+    Timeout,
+    /// It broke off, had no certificate that is trusted, or did not speak the protocol.
+    Failed,
+    /// It said who it is, and may not be in the group.
+    Denied,
+}
+
+impl Outcome {
+    /// All of them, in the order of the enum.
+    pub const ALL: [Self; 6] = [Self::Joined, Self::Retry, Self::Ignored, Self::Timeout, Self::Failed, Self::Denied];
+
+    /// Returns its name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Retry => "retry",
+            Self::Ignored => "ignored",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
 impl HalfOpen {
     /// Decides about a first packet, whose address is proven or not.
     ///
@@ -41,6 +75,13 @@ mod tests {
 
     fn limits() -> Limits {
         Limits { handshakes_unvalidated_max: 2, handshakes_max: 3, ..Limits::default() }
+    }
+
+    #[test]
+    fn every_outcome_stands_at_its_place() {
+        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(place, outcome as usize, "{outcome:?}");
+        }
     }
 
     #[test]

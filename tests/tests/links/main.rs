@@ -1,5 +1,6 @@
 //! Links come, go, come back and share the work; who may not have one gets none.
 
+mod counted;
 mod drain;
 mod groups;
 mod handshake;

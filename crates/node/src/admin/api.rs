@@ -59,7 +59,7 @@ async fn ready(State(Shared { handles, stop, .. }): State<Shared>) -> (StatusCod
 }
 
 async fn text_metrics(State(Shared { handles, .. }): State<Shared>) -> impl IntoResponse {
-    match metrics::text(handles.registry.clone(), handles.expiries.all()) {
+    match metrics::text(handles.registry.clone(), handles.expiries.all(), handles.doorway.clone()) {
         Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text)),
         Err(_) => Err(StatusCode::INTERNAL_SERVER_ERROR),
     }

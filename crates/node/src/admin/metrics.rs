@@ -6,7 +6,10 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use adit_core::group::{Carrier, Health};
+use adit_core::{
+    group::{Carrier, Health},
+    handshakes::HalfOpen,
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder},
@@ -17,6 +20,7 @@ use prometheus_client::{
 use super::view::health_name;
 use crate::{
     expiry::Dated,
+    link::doorway::Doorway,
     meter::{BUCKET_BOUNDS_US, Histogram, Meter},
     registry::{GroupLinks, Registry, Traffic},
 };
@@ -25,9 +29,13 @@ use crate::{
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Returns everything as it is now.
-pub(super) fn text(registry: Arc<Registry>, certificates: Arc<Vec<Dated>>) -> Result<String, fmt::Error> {
+pub(super) fn text(
+    registry: Arc<Registry>,
+    certificates: Arc<Vec<Dated>>,
+    doorway: Option<Arc<Doorway>>,
+) -> Result<String, fmt::Error> {
     let mut exposition = Exposition::default();
-    exposition.register_collector(Box::new(Snapshot { registry, certificates }));
+    exposition.register_collector(Box::new(Snapshot { registry, certificates, doorway }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &exposition)?;
     Ok(text)
@@ -38,6 +46,7 @@ pub(super) fn text(registry: Arc<Registry>, certificates: Arc<Vec<Dated>>) -> Re
 struct Snapshot {
     registry: Arc<Registry>,
     certificates: Arc<Vec<Dated>>,
+    doorway: Option<Arc<Doorway>>,
 }
 
 impl Collector for Snapshot {
@@ -48,6 +57,9 @@ impl Collector for Snapshot {
         links(&mut encoder, &groups)?;
         waiting(&mut encoder, &groups)?;
         retries(&mut encoder, &groups)?;
+        if let Some(doorway) = &self.doorway {
+            handshakes(&mut encoder, doorway)?;
+        }
         tasks(&mut encoder)?;
         expiries(&mut encoder, &self.certificates)?;
         process(&mut encoder)
@@ -153,6 +165,21 @@ fn traffic(encoder: &mut DescriptorEncoder<'_>, groups: &[Arc<GroupLinks>]) -> f
         for (group, sum) in &sums {
             counter(&mut family, [("group", *group)], count(sum))?;
         }
+    }
+    Ok(())
+}
+
+fn handshakes(encoder: &mut DescriptorEncoder<'_>, doorway: &Doorway) -> fmt::Result {
+    let HalfOpen { unvalidated, validated } = doorway.half_open();
+    let help = "Handshakes that are not done, by whether the client has proved its address";
+    let mut family = encoder.encode_descriptor("adit_handshakes_half_open", help, None, MetricType::Gauge)?;
+    for (address, count) in [("unvalidated", unvalidated), ("validated", validated)] {
+        gauge(&mut family, [("address", address)], u64::try_from(count).unwrap_or(u64::MAX))?;
+    }
+    let help = "Clients that came to the tunnel's port, by what became of them";
+    let mut family = encoder.encode_descriptor("adit_handshakes", help, None, MetricType::Counter)?;
+    for (outcome, count) in doorway.outcomes() {
+        counter(&mut family, [("outcome", outcome.as_str())], count)?;
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ use crate::{
         service::Ingress,
         visitors::Visitors,
     },
+    link::doorway::Doorway,
     push::Pushed,
     registry::{GroupLinks, Registry},
     settings::{AdminEntry, Exposed},
@@ -61,6 +62,8 @@ pub struct Handles {
     pub pushed: Vec<Arc<Pushed>>,
     /// On a client its links to servers, without which it is of no use; none on a server.
     pub needs: Option<Arc<GroupLinks>>,
+    /// Where clients wait until they have registered; none on a client.
+    pub doorway: Option<Arc<Doorway>>,
     /// Cancelled once the entries take visitors.
     pub open: CancellationToken,
     /// When its certificates end.

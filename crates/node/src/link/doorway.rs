@@ -2,22 +2,23 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use adit_core::{
-    handshakes::{HalfOpen, Verdict},
+    handshakes::{HalfOpen, Outcome, Verdict},
     limits::Limits,
 };
 use quinn::Incoming;
 
-/// Counts handshakes that are not done.
+/// Counts handshakes: those that are not done, and what became of the others.
 #[derive(Debug, Default)]
 pub struct Doorway {
     unvalidated: AtomicUsize,
     validated: AtomicUsize,
     /// The log has said that addresses have to be proven, or that clients are not answered.
     told: AtomicBool,
+    outcomes: [AtomicU64; Outcome::ALL.len()],
 }
 
 /// A place among the handshakes that are not done. Dropping it gives the place back.
@@ -35,15 +36,29 @@ impl Doorway {
             Verdict::Accept => return Some((incoming, Place::new(Arc::clone(self), validated))),
             Verdict::Retry => {
                 self.tell("many handshakes are not done: clients have to prove their addresses first");
+                self.note(Outcome::Retry);
                 // Fails only where the address is proven.
                 let _ = incoming.retry();
             }
             Verdict::Ignore => {
                 self.tell("too many handshakes are not done: new clients are not answered for now");
+                self.note(Outcome::Ignored);
                 incoming.ignore();
             }
         }
         None
+    }
+
+    /// Counts what became of a client.
+    pub fn note(&self, outcome: Outcome) {
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Returns how often each came of it.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL.into_iter().zip(&self.outcomes).map(|(outcome, counter)| (outcome, counter.load(Relaxed)))
     }
 
     /// Returns how many handshakes are not done.

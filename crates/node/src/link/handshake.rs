@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_core::{
     admission::Shown,
+    handshakes::Outcome,
     id::{Identity, SessionId},
     limits::Limits,
     wire::control::{Control, StreamOpen, StreamOpenResponse},
@@ -43,6 +44,17 @@ pub enum HandshakeError {
     /// The server does not take this client.
     #[error("the server says: {0}")]
     Denied(String),
+}
+
+impl HandshakeError {
+    /// Returns what it counts as.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Timeout => Outcome::Timeout,
+            Self::Denied(_) => Outcome::Denied,
+            Self::Connection(_) | Self::Control(_) | Self::Unexpected | Self::Nameless => Outcome::Failed,
+        }
+    }
 }
 
 /// A client that wants to join. A certificate that it has shown was verified, a token was not.

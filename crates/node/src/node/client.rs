@@ -208,6 +208,7 @@ impl Client {
             egress: Arc::clone(&caller.egress),
             pushed: caller.pushed.clone(),
             needs: Some(Arc::clone(&caller.servers)),
+            doorway: None,
             open: CancellationToken::new(),
             expiries: Expiries::default(),
             config: ArcSwap::from_pointee(told),

@@ -15,7 +15,7 @@ use adit_core::{
     dial::DialRules,
     failure::Failure,
     group::Member,
-    handshakes::HalfOpen,
+    handshakes::{HalfOpen, Outcome},
     id::{Group, Identity, Proof, SessionId},
     limits::{Limits, Timeouts},
     route::Pattern,
@@ -193,6 +193,7 @@ impl Server {
             egress: Arc::clone(&lobby.egress),
             pushed: Vec::new(),
             needs: None,
+            doorway: Some(Arc::clone(&lobby.doorway)),
             open: CancellationToken::new(),
             expiries: Expiries::default(),
             config: ArcSwap::from_pointee(told),
@@ -420,7 +421,10 @@ impl Lobby {
         let peer = incoming.remote_address();
         match handshake::welcome(incoming, place).await {
             Ok(applicant) => self.hold(applicant, stopping).await,
-            Err(error) => tracing::warn!(%peer, "no link: {error}"),
+            Err(error) => {
+                self.doorway.note(error.outcome());
+                tracing::warn!(%peer, "no link: {error}");
+            }
         }
     }
 
@@ -429,15 +433,15 @@ impl Lobby {
         let (rules, group) = (self.house_rules.load_full(), applicant.open.group.clone());
         let identity = match rules.identify(&applicant) {
             Ok(identity) => identity,
-            Err(objection) => return turn_away(applicant, None, objection).await,
+            Err(objection) => return self.turn_away(applicant, None, objection).await,
         };
         if let Err(objection) = rules.admit(&identity, &group) {
-            return turn_away(applicant, Some(identity), objection).await;
+            return self.turn_away(applicant, Some(identity), objection).await;
         }
         let most = rules.limits.links_per_client_max;
         let place = match self.places.take(&identity, &group, &applicant.open.client_id, most) {
             Ok(place) => place,
-            Err(objection) => return turn_away(applicant, Some(identity), objection).await,
+            Err(objection) => return self.turn_away(applicant, Some(identity), objection).await,
         };
         let span = tracing::info_span!("link", client = %identity, %group);
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
@@ -446,8 +450,27 @@ impl Lobby {
         span.in_scope(|| match ended {
             Ok(ended) if ended.is_fault() => tracing::warn!(%session, "client shown out: {ended}"),
             Ok(ended) => tracing::info!(%session, "client left: {ended}"),
-            Err(error) => tracing::warn!(%session, "join failed: {error}"),
+            Err(error) => {
+                self.doorway.note(error.outcome());
+                tracing::warn!(%session, "join failed: {error}");
+            }
         });
+    }
+
+    /// Denies a registration. The log says why; the client learns what helps whoever runs it and nothing else.
+    async fn turn_away(&self, applicant: Applicant, identity: Option<Identity>, objection: Objection) {
+        tracing::warn!(
+            target: AUDIT,
+            peer = %applicant.remote_address(),
+            client = identity.as_ref().map(|identity| tracing::field::display(&identity.name)),
+            proof = identity.as_ref().map(|identity| identity.proof.as_str()),
+            group = %applicant.open.group,
+            id = %applicant.open.client_id,
+            reason = %objection,
+            "join denied"
+        );
+        self.doorway.note(Outcome::Denied);
+        applicant.deny(objection.told()).await;
     }
 
     async fn member(
@@ -460,6 +483,7 @@ impl Lobby {
         let StreamOpen { client_id, group, stream_type, version, .. } = applicant.open.clone();
         let HouseRules { limits, timeouts, .. } = *self.house_rules.load_full();
         let joined = applicant.accept(session, identity.clone(), timeouts.heartbeat, &limits).await?;
+        self.doorway.note(Outcome::Joined);
         let proof = identity.proof.as_str();
         let member = Member { session, client_id: client_id.clone(), identity, link: joined.link.clone() };
         let (membership, replaced) = self.registry.group(&group).join(member);
@@ -510,19 +534,4 @@ impl HouseRules {
             Proof::Token(_) => Ok(()),
         }
     }
-}
-
-/// Denies a registration. The log says why; the client learns what helps whoever runs it and nothing else.
-async fn turn_away(applicant: Applicant, identity: Option<Identity>, objection: Objection) {
-    tracing::warn!(
-        target: AUDIT,
-        peer = %applicant.remote_address(),
-        client = identity.as_ref().map(|identity| tracing::field::display(&identity.name)),
-        proof = identity.as_ref().map(|identity| identity.proof.as_str()),
-        group = %applicant.open.group,
-        id = %applicant.open.client_id,
-        reason = %objection,
-        "join denied"
-    );
-    applicant.deny(objection.told()).await;
 }

@@ -257,6 +257,8 @@ async fn metrics_count_what_went_through_and_what_did_not() {
         r#"adit_links{group="web",health="healthy"} 1"#,
         r#"adit_link_rtt_seconds{group="web",stat="max"} "#,
         r#"adit_link_lost_packets_total{group="web"} 0"#,
+        "adit_handshakes_half_open{address=\"validated\"} 0",
+        "adit_handshakes_total{outcome=\"joined\"} 1",
         "adit_tasks ",
     ] {
         has(tunnel.server_admin, line).await;
