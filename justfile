@@ -49,8 +49,8 @@ conformance-clients *args:
 # Hostile clients and servers against real processes, beside a visitor who should notice nothing; --each, --list, --help
 [positional-arguments]
 hostile *args:
-    @cargo build --quiet --package adit --package adit-hostile
-    @target/debug/adit-hostile --adit target/debug/adit "$@"
+    @cargo build --quiet --release --package adit --package adit-hostile
+    @target/release/adit-hostile --adit target/release/adit "$@"
 
 # Real processes, faults drawn from a seed, every byte checked: --seed N, --minutes M, --help
 [positional-arguments]

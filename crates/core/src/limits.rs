@@ -44,8 +44,8 @@ pub struct Limits {
     /// The most connections that one visitor has at a node's entries; more are closed. A trusted proxy has as many as
     /// it likes; an IPv6 network of 64 bits is one visitor.
     pub connections_per_address_max: usize,
-    /// The most that readers that take nothing of a body leave unread, all of them together, in bytes. Each counts with
-    /// what is to come of its body, up to the window of a stream.
+    /// The most that is held for those that take nothing of a body, all of them together, in bytes. A reader counts with
+    /// what is to come of its body, up to the window of a stream; a peer with what is read ahead of a response.
     pub unread_bytes_max: usize,
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,

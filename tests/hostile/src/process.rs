@@ -4,15 +4,29 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use tokio::time::interval;
+
+/// How often to look at the memory of a process.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A node that runs. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
+}
+
+/// How much memory a process had at most, in KiB.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// In the first half of a time.
+    pub(crate) first_kib: u64,
+    /// In the second.
+    pub(crate) second_kib: u64,
 }
 
 /// What a process uses.
@@ -45,6 +59,18 @@ impl Process {
         let times = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
         let cpu_ticks = times.map(|ticks| ticks.parse::<u64>().unwrap_or(0)).sum();
         Ok(Usage { rss_kib: rss.trim().trim_end_matches(" kB").parse()?, cpu_ticks })
+    }
+
+    /// Looks at its memory for so long.
+    pub(crate) async fn memory(&self, length: Duration) -> anyhow::Result<Memory> {
+        let (mut memory, start) = (Memory::default(), Instant::now());
+        let mut look = interval(LOOK_EVERY);
+        while start.elapsed() < length {
+            look.tick().await;
+            let half = if start.elapsed() < length / 2 { &mut memory.first_kib } else { &mut memory.second_kib };
+            *half = self.usage()?.rss_kib.max(*half);
+        }
+        Ok(memory)
     }
 
     /// Returns what it said.

@@ -5,13 +5,13 @@ use std::{fmt, time::Duration};
 use crate::{
     canary::Fared,
     hostility::{Hostility, Volume},
-    process::Usage,
+    process::{Memory, Usage},
 };
 
 /// Below this the machine decides, and not the attack.
 const P99_FLOOR: Duration = Duration::from_millis(5);
 
-/// How much the memory of a node may grow between the first seconds and the end.
+/// How much more memory a node may have in the second half than in the first, at most.
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
 
 /// What came of an attack.
@@ -22,6 +22,7 @@ pub(crate) struct Row {
     pub(crate) beside_load: Fared,
     pub(crate) before: Usage,
     pub(crate) after: Usage,
+    pub(crate) memory: Memory,
     pub(crate) panics: usize,
     /// How many links were closed, and why the last of them was.
     pub(crate) ended: (usize, String),
@@ -30,7 +31,7 @@ pub(crate) struct Row {
 
 /// Returns the head of the table.
 pub(crate) fn head() -> String {
-    "| attack | links/s · exchanges/s · KiB/s | requests | errors | p50 ms | p99 ms | p99 ms of as much load | ratio | CPU | RSS MiB | links closed, why |\n\
+    "| attack | links/s · exchanges/s · KiB/s | requests | errors | p50 ms | p99 ms | p99 ms of as much load | ratio | CPU | most MiB, first and second half | links closed, why |\n\
      |---|---|---|---|---|---|---|---|---|---|---|"
         .to_owned()
 }
@@ -43,7 +44,7 @@ impl Row {
 
     /// Returns whether the canary noticed nothing, and the node is as it was.
     pub(crate) fn is_borne(&self) -> bool {
-        let grown = self.after.rss_kib.saturating_sub(self.before.rss_kib);
+        let grown = self.memory.second_kib.saturating_sub(self.memory.first_kib);
         self.beside_attack.errors.is_empty()
             && self.panics == 0
             && grown <= GROWTH_KIB_MAX
@@ -73,8 +74,8 @@ impl fmt::Display for Row {
             self.ratio(),
             // A tick is a hundredth of a second.
             ticks / self.length.as_secs_f64(),
-            self.before.rss_kib / 1024,
-            self.after.rss_kib / 1024,
+            self.memory.first_kib / 1024,
+            self.memory.second_kib / 1024,
             match self.ended {
                 (0, _) => "none".to_owned(),
                 (count, ref why) => format!("{count}, {why}"),
