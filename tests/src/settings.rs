@@ -13,7 +13,7 @@ use adit_core::{
 };
 use adit_node::settings::{
     Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
-    IngressRule, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
+    IngressRule, ServerNames, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings,
 };
 
 use crate::trust::Trust;
@@ -72,7 +72,7 @@ pub fn client(trust: &Trust, name: &str, server: SocketAddr) -> ClientSettings {
     ClientSettings {
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],
-            server_name: "localhost".to_owned(),
+            server_name: ServerNames::one("localhost"),
             trust: ServerTrust::Authority(trust.roots()),
             proof: ClientProof::Certificate(trust.client(name)),
             group: group(GROUP),

@@ -139,6 +139,15 @@ impl Trust {
         Credentials::new(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
+    /// Signs a certificate for a server with this name or address and no other.
+    pub fn server_known_as(&self, name: &str) -> Credentials {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let cert = params.signed_by(&key, &self.issuer()).unwrap();
+        Credentials::new(vec![cert.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
     /// Lists the serial numbers of certificates that are revoked.
     pub fn revoking(&self, serials: &[u64]) -> CertificateRevocationListDer<'static> {
         revoking(serials, &self.issuer())

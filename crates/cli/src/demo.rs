@@ -16,7 +16,8 @@ use adit_node::{
     credentials::Credentials,
     settings::{
         Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings, HostPort, HttpEntry,
-        IngressRule, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen, UpstreamSettings, pattern,
+        IngressRule, ServerNames, ServerSettings, ServerTrust, ServerUrl, TunnelConnect, TunnelListen,
+        UpstreamSettings, pattern,
     },
 };
 use anyhow::Context;
@@ -150,7 +151,7 @@ fn client_settings(
     Ok(ClientSettings {
         tunnel: TunnelConnect {
             connect: vec![HostPort { host: server.ip().to_string(), port: server.port() }],
-            server_name: "localhost".to_owned(),
+            server_name: ServerNames::one("localhost"),
             trust: ServerTrust::Authority(roots(authority)?),
             proof: ClientProof::Certificate(credentials(&authority.client(CLIENT)?)?),
             group,

@@ -327,6 +327,33 @@ fn a_client_knows_its_server_in_one_way() {
 }
 
 #[test]
+fn each_server_has_its_host_for_a_name_or_the_one_that_is_said() {
+    let home = home();
+    let path = home.path().join("client.toml");
+    let load = |name: &str| {
+        let tunnel = "[tunnel]\ncert = \"certs/client.pem\"\nkey = \"certs/client.key\"\nca = \"certs/ca.pem\"\n";
+        let connect = "group = \"web\"\nconnect = [\"a.example:1\", \"[::1]:2\"]\n";
+        fs::write(&path, format!("{tunnel}{connect}{name}")).unwrap();
+        let loaded = config::client(&path, home.path()).map_err(|error| error.to_string())?;
+        let tunnel = loaded.settings.tunnel;
+        Ok::<_, String>(
+            tunnel.connect.iter().map(|server| tunnel.server_name.of(server).to_owned()).collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(load("").unwrap(), ["a.example", "::1"]);
+    assert_eq!(load("server_name = \"b.example\"").unwrap(), ["b.example", "b.example"]);
+    assert_eq!(load("server_name = [\"b.example\", \"c.example\"]").unwrap(), ["b.example", "c.example"]);
+    for (name, expected) in [
+        ("server_name = [\"b\"]", ":7: tunnel.server_name: 1 names for 2 addresses in connect: one for each is needed"),
+        ("server_name = \"a b\"", ":7: tunnel.server_name: \"a b\" is no name that a certificate can have"),
+        ("server_name = [\"b\", \"\"]", ":7: tunnel.server_name[1]: \"\" is no name that a certificate can have"),
+    ] {
+        let said = load(name).unwrap_err();
+        assert!(said.ends_with(expected), "{said}");
+    }
+}
+
+#[test]
 fn a_revocation_list_that_cannot_be_used_is_named() {
     let home = home();
     let said = complaint(&home, &format!("{TUNNEL}client_crl = \"certs/ca.pem\"\n"));

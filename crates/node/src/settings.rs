@@ -98,8 +98,8 @@ pub struct TunnelListen {
 pub struct TunnelConnect {
     /// The servers; one link to each.
     pub connect: Vec<HostPort>,
-    /// The name in the server's certificate.
-    pub server_name: String,
+    /// The names in the servers' certificates.
+    pub server_name: ServerNames,
     /// How the server proves that it is the one.
     pub trust: ServerTrust,
     /// How the client proves who it is.
@@ -301,8 +301,32 @@ pub fn pattern(host: Option<&str>, path: Option<&str>) -> Result<Pattern, BadPat
     Ok(Pattern { host: host.unwrap_or(HostPattern::Any), path: path.unwrap_or_else(PathPrefix::root) })
 }
 
+/// The name that the certificate of each server must have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerNames {
+    each: HashMap<HostPort, String>,
+    rest: Option<String>,
+}
+
+impl ServerNames {
+    /// Takes one name for all servers.
+    pub fn one(name: impl Into<String>) -> Self {
+        Self { each: HashMap::new(), rest: Some(name.into()) }
+    }
+
+    /// Takes a name for each of some servers; that of any other is its host.
+    pub fn each(names: impl IntoIterator<Item = (HostPort, String)>) -> Self {
+        Self { each: names.into_iter().collect(), rest: None }
+    }
+
+    /// Returns the name for a server: its own, or the one for all, or its host.
+    pub fn of<'a>(&'a self, server: &'a HostPort) -> &'a str {
+        self.each.get(server).or(self.rest.as_ref()).unwrap_or(&server.host)
+    }
+}
+
 /// `host:port`, resolved at every use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A name or an address, without brackets.
     pub host: String,
@@ -459,6 +483,15 @@ mod tests {
         for bad in ["a", "a:", "a:0", ":1", "a:x", "a/b:1", "a:1:2"] {
             assert!(bad.parse::<HostPort>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_server_has_the_name_that_is_said_or_else_its_host() {
+        let (a, b): (HostPort, HostPort) = ("a.example:1".parse().unwrap(), "[::1]:2".parse().unwrap());
+        let names = |names: &ServerNames| [names.of(&a).to_owned(), names.of(&b).to_owned()];
+        assert_eq!(names(&ServerNames::default()), ["a.example", "::1"]);
+        assert_eq!(names(&ServerNames::one("c")), ["c", "c"]);
+        assert_eq!(names(&ServerNames::each([(b.clone(), "c".to_owned())])), ["a.example", "c"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use adit_node::settings::ServerSettings;
+use adit_node::settings::{ServerNames, ServerSettings};
 use adit_tests::{
     Direction, Tunnel, Upstream, Visitor,
     node::{ClientNode, ServerNode, nobody},
@@ -90,7 +90,7 @@ async fn a_client_that_waits_to_dial_again_goes_by_new_settings_at_once() {
         let mut settings = settings::client(&trust, settings::CLIENT, address);
         (settings.timeouts.reconnect_min, settings.timeouts.reconnect_max) =
             (Duration::from_secs(3_600), Duration::from_secs(3_600));
-        settings.tunnel.server_name = server_name.to_owned();
+        settings.tunnel.server_name = ServerNames::one(server_name);
         settings
     };
     let client = ClientNode::start(settings("no name")).await;

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod key_exchange;
+mod names;
 mod pinning;
 mod reasons;
 mod tokens;

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use adit_core::{token::Token, wire::ALPN};
-use adit_node::settings::{ClientProof, ClientSettings, ServerSettings};
+use adit_node::settings::{ClientProof, ClientSettings, ServerNames, ServerSettings};
 use adit_tests::{
     log::Log,
     node::{ClientNode, ServerNode},
@@ -84,7 +84,7 @@ async fn a_server_of_another_name() {
     let trust = Trust::default();
     let client = |address| {
         let mut settings = settings::client(&trust, CLIENT, address);
-        settings.tunnel.server_name = "other.example".to_owned();
+        settings.tunnel.server_name = ServerNames::one("other.example");
         settings
     };
     let said = Said {

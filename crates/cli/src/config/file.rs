@@ -105,8 +105,8 @@ pub struct TunnelListen {
 pub struct TunnelConnect {
     /// `HOST:PORT`, or a list of them.
     pub connect: OneOrMany,
-    /// The name in the server's certificate; the host to connect to where it is left out.
-    pub server_name: Option<String>,
+    /// The name in the servers' certificates, or a list with one for each; the hosts to connect to where it is left out.
+    pub server_name: Option<OneOrMany>,
     /// PEM: who signs the server's certificate.
     pub ca: Option<PathBuf>,
     /// The fingerprint of the server's key, instead of that.

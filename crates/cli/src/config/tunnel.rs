@@ -7,10 +7,11 @@ use adit_node::{
     credentials::{self, Credentials, KeyMode},
     link::client_trust::ClientTrust,
     settings::{
-        Allow, ClientProof, HostPort, ServerTrust, TunnelConnect, TunnelListen,
+        Allow, ClientProof, HostPort, ServerNames, ServerTrust, TunnelConnect, TunnelListen,
         resolve::{At, ResolveError},
     },
 };
+use rustls::pki_types::ServerName;
 
 use super::{
     file::{self, OneOrMany},
@@ -61,13 +62,15 @@ pub(super) fn connect(at: &At, base: &Path, tunnel: file::TunnelConnect) -> Resu
     for (at, target) in targets {
         connect.push(at.check(target.parse::<HostPort>())?);
     }
-    let Some(first) = connect.first() else { return Err(at.key("connect").error("no address to connect to")) };
+    if connect.is_empty() {
+        return Err(at.key("connect").error("no address to connect to"));
+    }
     let mut allow = Allow::default();
     for (index, text) in (0..).zip(&tunnel.allow) {
         at.key("allow").index(index).check(allow.add(text))?;
     }
     Ok(TunnelConnect {
-        server_name: tunnel.server_name.unwrap_or_else(|| first.host.clone()),
+        server_name: server_names(&at.key("server_name"), tunnel.server_name, &connect)?,
         trust,
         proof,
         group: at.key("group").check(tunnel.group.parse())?,
@@ -75,6 +78,26 @@ pub(super) fn connect(at: &At, base: &Path, tunnel: file::TunnelConnect) -> Resu
         congestion: tunnel.congestion,
         connect,
     })
+}
+
+fn server_names(at: &At, names: Option<OneOrMany>, connect: &[HostPort]) -> Result<ServerNames, ResolveError> {
+    let check = |at: &At, name: String| match ServerName::try_from(name.as_str()) {
+        Ok(_) => Ok(name),
+        Err(_) => Err(at.error(format!("{name:?} is no name that a certificate can have"))),
+    };
+    match names {
+        None => Ok(ServerNames::default()),
+        Some(OneOrMany::One(name)) => Ok(ServerNames::one(check(at, name)?)),
+        Some(OneOrMany::Many(names)) if names.len() == connect.len() => {
+            let named = (0..).zip(names).map(|(index, name)| check(&at.index(index), name));
+            let names = named.collect::<Result<Vec<_>, _>>()?;
+            Ok(ServerNames::each(connect.iter().cloned().zip(names)))
+        }
+        Some(OneOrMany::Many(names)) => {
+            let (names, addresses) = (names.len(), connect.len());
+            Err(at.error(format!("{names} names for {addresses} addresses in connect: one for each is needed")))
+        }
+    }
 }
 
 /// How a client knows its server: by who signed for it, or by its key.

@@ -54,7 +54,7 @@ use crate::{
     push::{Policy, Pushed},
     registry::{GroupLinks, Registry},
     session::{self, Answering, Side, Stopping},
-    settings::{AdminEntry, Allow, ClientSettings, HostPort},
+    settings::{AdminEntry, Allow, ClientSettings, HostPort, ServerNames},
     unread::Unread,
 };
 
@@ -118,7 +118,7 @@ struct Caller {
 struct Terms {
     config: quinn::ClientConfig,
     token: Option<Token>,
-    server_name: String,
+    server_name: ServerNames,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -418,7 +418,7 @@ impl Caller {
 
     async fn connect(&self, endpoint: &Endpoint, target: &HostPort) -> Result<Joined, ConnectError> {
         let terms = self.terms.load_full();
-        let quic = dial::dial(endpoint, &terms.config, target, &terms.server_name).await?;
+        let quic = dial::dial(endpoint, &terms.config, target, terms.server_name.of(target)).await?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let open = StreamOpen {
             client_id: self.client_id.clone(),

@@ -16,8 +16,8 @@ use adit_node::{
     node::{ClientControl, ServerControl},
     settings::{
         AdminEntry, Allow, ClientProof, ClientSettings, Congestion, EgressRule, EgressSettings, GroupSettings,
-        HostPort, HttpEntry, IngressRule, ServerSettings, ServerTrust, TunnelConnect, TunnelListen, UpstreamSettings,
-        pattern,
+        HostPort, HttpEntry, IngressRule, ServerNames, ServerSettings, ServerTrust, TunnelConnect, TunnelListen,
+        UpstreamSettings, pattern,
     },
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -217,7 +217,7 @@ impl Authority {
         ClientSettings {
             tunnel: TunnelConnect {
                 connect: vec![HostPort { host: tunnel.ip().to_string(), port: tunnel.port() }],
-                server_name: "localhost".to_owned(),
+                server_name: ServerNames::one("localhost"),
                 trust: ServerTrust::Authority(self.roots()),
                 proof: ClientProof::Certificate(self.credentials("client")),
                 group: "web".parse().unwrap(),
