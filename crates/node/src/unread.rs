@@ -2,7 +2,7 @@
 //!
 //! Flow control bounds what one of them leaves. That many leave as much each is bounded here: when those that take
 //! nothing could hold more than `limits.unread_bytes_max`, one is stopped, and then the next, as
-//! [`hoard`](adit_core::hoard) says. There are those that do not read what has arrived over a link, and peers that do
+//! [`hoard`] says. There are those that do not read what has arrived over a link, and peers that do
 //! not take what is to go over one.
 //!
 //! [`taker`] is the part of the latter.
