@@ -150,37 +150,26 @@ impl Trust {
 
     /// Lists the serial numbers of certificates that are revoked.
     pub fn revoking(&self, serials: &[u64]) -> CertificateRevocationListDer<'static> {
-        revoking(serials, &self.issuer())
+        let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now,
+            next_update: now + Duration::from_secs(3_600),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer()).unwrap().into()
     }
 
     fn issuer(&self) -> Issuer<'static, KeyPair> {
         let key = KeyPair::from_pem(&self.0.pem.key).unwrap();
         Issuer::from_ca_cert_pem(&self.0.pem.cert, key).unwrap()
     }
-}
-
-/// Returns the list of an authority with a name of its own, which has revoked nothing.
-pub fn list_of_a_stranger() -> CertificateRevocationListDer<'static> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "a stranger");
-    revoking(&[], &Issuer::new(params, KeyPair::generate().unwrap()))
-}
-
-fn revoking(serials: &[u64], issuer: &Issuer<'_, KeyPair>) -> CertificateRevocationListDer<'static> {
-    let now = date_time_ymd(1970, 1, 1) + SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let revoked = |serial: &u64| RevokedCertParams {
-        serial_number: SerialNumber::from(*serial),
-        revocation_time: now,
-        reason_code: None,
-        invalidity_date: None,
-    };
-    let list = CertificateRevocationListParams {
-        this_update: now,
-        next_update: now + Duration::from_secs(3_600),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: serials.iter().map(revoked).collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    list.signed_by(issuer).unwrap().into()
 }

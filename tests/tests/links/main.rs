@@ -7,7 +7,6 @@ mod handshake;
 mod trouble;
 mod join;
 mod moving;
-mod reasons;
 mod reconnect;
 mod restart;
 mod storm;

@@ -13,7 +13,7 @@ use adit_tests::{
     node::ServerNode,
     peer::Peer,
     settings::{self, GROUP},
-    trust::{Trust, list_of_a_stranger},
+    trust::Trust,
     within,
 };
 use rustls::pki_types::CertificateRevocationListDer;
@@ -91,7 +91,7 @@ async fn a_list_of_another_authority_lets_nobody_in() {
     for (list, why) in [
         // Of the same name and another key.
         (others.revoking(&[7]), "its list in tunnel.client_crl cannot be used"),
-        (list_of_a_stranger(), "no list in tunnel.client_crl is of its authority"),
+        (Trust::of_authority("another CA").revoking(&[]), "no list in tunnel.client_crl is of its authority"),
     ] {
         let server = ServerNode::start(server(&ours, &[list])).await;
         let refused = join(&server, &ours, ours.client("web-7")).await.err().unwrap_or_default();

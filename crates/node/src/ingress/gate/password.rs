@@ -133,8 +133,8 @@ impl Passwords {
     ///
     /// Dropped early, it is verified to its end all the same, and the turn taken until then.
     pub async fn verify(&self, user: &[u8], password: Vec<u8>, turn: Turn) -> bool {
+        let Some(hash) = self.hash_for(user).cloned() else { return false };
         let user = self.users.get(user);
-        let Some(hash) = user.map(|user| &user.hash).or(self.nobody.as_ref()).cloned() else { return false };
         let shown = blake3::keyed_hash(&self.key, &password);
         let verified = spawn_blocking(move || {
             let is_right = Argon2::default().verify_password(&password, &hash).is_ok();
@@ -145,6 +145,12 @@ impl Passwords {
         let Some(user) = user.filter(|_| is_right) else { return false };
         let _ = user.right.set(shown);
         true
+    }
+
+    /// Returns the hash that a password is compared with: that of another user where there is none of this name, so that
+    /// it takes as long.
+    fn hash_for(&self, user: &[u8]) -> Option<&phc::PasswordHash> {
+        self.users.get(user).map(|user| &user.hash).or(self.nobody.as_ref())
     }
 }
 
@@ -184,6 +190,14 @@ mod tests {
             assert_eq!(verify(&passwords, user, password).await, is_right, "{user} {password}");
             assert_eq!(passwords.is_known(user.as_bytes(), password.as_bytes()), is_right, "{user} {password}");
         }
+    }
+
+    #[test]
+    fn an_unknown_user_costs_as_much_as_a_known_one() {
+        let passwords = Passwords::new(&users(), [1; 32]).unwrap();
+        assert_eq!(passwords.hash_for(b"carol"), passwords.hash_for(b"alice"));
+        assert_ne!(passwords.hash_for(b"bob"), passwords.hash_for(b"alice"));
+        assert!(passwords.hash_for(b"carol").is_some());
     }
 
     #[test]
