@@ -93,18 +93,17 @@ impl Door {
         self.0.terms.load().tls.clone()
     }
 
-    /// Returns whether callers have to show a token.
-    pub(super) fn asks(&self) -> bool {
-        self.0.terms.load().token.is_some()
+    /// Returns the hash of the token that callers have to show, where they have to.
+    pub(super) fn token(&self) -> Option<TokenHash> {
+        self.0.terms.load().token
     }
 
-    /// Lets a caller in that has shown the token, or anybody where there is none.
+    /// Lets a caller in that has shown this token.
     ///
     /// # Errors
     ///
     /// Why not.
-    pub(super) fn admit(&self, address: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(token) = self.0.terms.load().token else { return Ok(()) };
+    pub(super) fn admit(&self, token: TokenHash, address: IpAddr, headers: &HeaderMap) -> Result<(), Refusal> {
         let Ok(Presented::Bearer(shown)) = Presented::of(headers) else { return Err(Refusal::Nobody) };
         let (who, now) = (visitor(address), self.0.began.elapsed());
         // What a panic left behind is still a count.
@@ -147,7 +146,7 @@ mod tests {
 
     fn ask(door: &Door, address: &str, authorization: &str) -> Result<(), Refusal> {
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, authorization.parse().unwrap())]);
-        door.admit(address.parse().unwrap(), &headers)
+        door.admit(door.token().unwrap(), address.parse().unwrap(), &headers)
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,11 +159,8 @@ mod tests {
         for nothing in ["", "right", "Basic OnJpZ2h0", "Bearer "] {
             assert_eq!(ask(&door, "192.0.2.1", nothing), Err(Refusal::Nobody), "{nothing}");
         }
-        assert_eq!(door.admit(HERE.ip(), &HeaderMap::new()), Err(Refusal::Nobody));
-        assert_eq!(
-            Door::new(&AdminEntry::open(HERE).unwrap(), HERE).unwrap().admit(HERE.ip(), &HeaderMap::new()),
-            Ok(())
-        );
+        assert_eq!(door.admit(door.token().unwrap(), HERE.ip(), &HeaderMap::new()), Err(Refusal::Nobody));
+        assert_eq!(Door::new(&AdminEntry::open(HERE).unwrap(), HERE).unwrap().token(), None);
     }
 
     #[tokio::test(start_paused = true)]

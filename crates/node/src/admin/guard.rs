@@ -41,12 +41,15 @@ pub(super) async fn admit(State(door): State<Door>, request: Request, next: Next
     let Some(caller) = request.extensions().get::<Caller>().copied() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    // Once for all: a reload may come in between.
+    let token = door.token();
     let asked = Asked { method: request.method(), uri: request.uri(), headers: request.headers() };
-    if let Some(objection) = asked.objection(caller.scheme, door.asks()) {
+    if let Some(objection) = asked.objection(caller.scheme, token.is_some()) {
         return (StatusCode::FORBIDDEN, objection).into_response();
     }
     if !OPEN_PATHS.contains(&request.uri().path())
-        && let Err(refusal) = door.admit(caller.address, request.headers())
+        && let Some(token) = token
+        && let Err(refusal) = door.admit(token, caller.address, request.headers())
     {
         if refusal == Refusal::Wrong {
             tracing::warn!(target: AUDIT, peer = %caller.address, "a wrong token was shown to the admin interface");
