@@ -112,15 +112,21 @@ async fn survives(name: &str) {
     }
 }
 
-/// Has the client's visitors ask until the hostile server, which answers with `answer`, has lost its link.
-async fn answering(answer: &[u8], why: &str) {
+/// Has the client's visitors ask until the hostile server, which answers with `answer` and says that this was all where
+/// it `ends`, has lost its link.
+async fn answering(answer: &[u8], ends: bool, why: &str) {
     let between = Between::start().await;
     let peer = &between.foe.peer;
     let answers = async {
         while let Ok((mut send, _recv)) = peer.quic.accept_bi().await {
             // What was reset meanwhile needs no answer.
             let _ = send.write_all(answer).await;
-            let _ = send.finish();
+            if ends {
+                let _ = send.finish();
+            } else {
+                // Whoever reads gives up, or waits for more for ever.
+                let _ = send.stopped().await;
+            }
         }
     };
     let asks = async {
@@ -138,7 +144,7 @@ async fn answering(answer: &[u8], why: &str) {
 
 #[tokio::test]
 async fn answers_that_are_none_end_the_link() {
-    answering(b"\x04HTTP", "carry no exchange").await;
+    answering(b"\x04HTTP", true, "carry no exchange").await;
 }
 
 #[tokio::test]
@@ -146,7 +152,7 @@ async fn interim_responses_without_end_end_the_link() {
     let interim = ReplyHead { status: StatusCode::PROCESSING, reason: None, headers: HeaderMap::new() };
     let mut bytes = BytesMut::new();
     exchange::encode_reply(&Reply::Informational(interim), &Limits::default(), &mut bytes).unwrap();
-    answering(&bytes.repeat(1_000), "carry no exchange").await;
+    answering(&bytes.repeat(1_000), false, "carry no exchange").await;
 }
 
 #[tokio::test]
