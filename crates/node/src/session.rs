@@ -42,6 +42,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a pushed configuration may take to arrive, once its stream is open.
 const PUSH_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long exchanges have to notice that their link is gone.
+const LAST_EXCHANGES_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Which side of the link a session is on: what it does about heartbeats and pushed configuration.
 #[derive(Clone, Debug)]
 pub enum Side {
@@ -118,10 +121,10 @@ impl Ended {
     }
 }
 
-/// Runs a session until it ends, and closes its link.
+/// Runs a session until it ends, closes its link, lets `membership` go, and waits for the exchanges that this ends.
 ///
 /// Dropped early, it leaves the link to be closed by the last handle to it.
-pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Stopping) -> Ended {
+pub async fn run<M>(joined: Joined, answering: Answering, side: Side, stopping: Stopping, membership: M) -> Ended {
     let Joined { link, control, heartbeat } = joined;
     let grace = answering.timeouts.drain;
     let conversation = Conversation::new(link.clone(), control, side, stopping, grace);
@@ -129,8 +132,9 @@ pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Sto
     answers.spawn(answer_all(link.clone(), answering).in_current_span());
     let ended = tokio::select! {
         ended = conversation.hold(heartbeat) => ended.unwrap_or_else(|ended| ended),
-        // It only ends by itself, or panics.
-        Some(ended) = answers.join_next() => Ended::Lost(ended.unwrap_or(quinn::ConnectionError::LocallyClosed)),
+        error = link.closed() => Ended::Lost(error),
+        // It goes on for as long as the link does.
+        Some(_) = answers.join_next() => Ended::Lost(link.closed().await),
         misconduct = link.conduct().misconduct() => Ended::Protocol(misconduct.to_string()),
         never = link.follow_tail() => match never {},
     };
@@ -140,13 +144,17 @@ pub async fn run(joined: Joined, answering: Answering, side: Side, stopping: Sto
         Ended::Protocol(_) => Close::Protocol,
         Ended::Stale(_) => Close::Stale,
     });
+    drop(membership);
+    // They end of themselves, a few at a time; dropped, a thousand would keep everybody else waiting.
+    let _ = timeout(LAST_EXCHANGES_TIMEOUT, async { while answers.join_next().await.is_some() {} }).await;
     ended
 }
 
-/// Answers every exchange that the peer asks, until the link is gone.
-async fn answer_all(link: Link, answering: Answering) -> quinn::ConnectionError {
+/// Answers every exchange that the peer asks, until the link is gone and with it all of them.
+async fn answer_all(link: Link, answering: Answering) {
     let mut exchanges = Together::default();
-    loop {
+    let mut open = true;
+    while open || exchanges.count() > 0 {
         exchanges.let_others_run().await;
         let in_flight = exchanges.count();
         tokio::select! {
@@ -157,13 +165,13 @@ async fn answer_all(link: Link, answering: Answering) -> quinn::ConnectionError 
                     tracing::error!("an exchange panicked");
                 }
             }
-            accepted = link.accept(in_flight) => match accepted {
+            accepted = link.accept(in_flight), if open => match accepted {
                 Ok((send, recv)) => {
                     let mut record = answering.recorder.begin();
                     record.carried_by(link.peer());
                     exchanges.push(answer_one(link.session(), answering.clone(), record, send, recv));
                 }
-                Err(error) => return error,
+                Err(_) => open = false,
             },
         }
     }

@@ -20,7 +20,7 @@ use pin_project_lite::pin_project;
 
 /// How many of the futures are polled in one turn: with fewer, others have theirs sooner; with more, there is less to
 /// do between turns.
-const POLLS_PER_TURN: u32 = 16;
+const POLLS_PER_TURN: u32 = 8;
 
 /// Futures that are polled in one task, a few in each turn. Dropped, it drops them.
 #[derive(Debug)]

@@ -145,7 +145,7 @@ async fn hold(link: Link, control: ControlStream, is_server: bool) {
         unread: Unread::new(&limits, &timeouts),
     };
     let stopping = Stopping { started: CancellationToken::new(), entries_closed: CancellationToken::new() };
-    session::run(Joined { link, control, heartbeat }, answering, side, stopping).await;
+    session::run(Joined { link, control, heartbeat }, answering, side, stopping, ()).await;
 }
 
 /// Has the node ask, and read what comes back to its end. `asked` counts those that go on.

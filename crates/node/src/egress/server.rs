@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     ops::Deref,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -193,10 +194,11 @@ impl Server {
                 if !self.connector.offers_http1() {
                     return Err(NotSent::Unswitchable);
                 }
-                (sender, reused) = match self.connect_with(self.connector.connect_http1(address.visitor())).await {
-                    Ok(sender) => (sender, false),
-                    Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
-                };
+                (sender, reused) =
+                    match self.connect_with(Box::pin(self.connector.connect_http1(address.visitor()))).await {
+                        Ok(sender) => (sender, false),
+                        Err(error) => return Err(NotSent::Unsent(Box::new(request), error.into())),
+                    };
             }
             address.write(&mut request, self.url(), sender.is_http2()).map_err(|_| NotSent::Malformed)?;
             let sent_at = Instant::now();
@@ -256,19 +258,19 @@ impl Server {
         if let Some(sender) = kept {
             return Ok((sender, true));
         }
-        let sender = self.connect_with(self.connector.connect(visitor)).await?;
+        let sender = self.connect_with(Box::pin(self.connector.connect(visitor))).await?;
         if !self.connector.names_visitors() {
             self.lock_pool().add(&sender);
         }
         Ok((sender, false))
     }
 
+    /// Connects. Boxed: with TLS in it, it would make the future of every exchange many times as large.
     async fn connect_with(
         &self,
-        connect: impl Future<Output = Result<(Sender, Driver), ConnectError>>,
+        connect: Pin<Box<impl Future<Output = Result<(Sender, Driver), ConnectError>>>>,
     ) -> Result<Sender, ConnectError> {
-        // Boxed: with TLS in it, it would make the future of every exchange many times as large.
-        let connected = timeout(self.connect_timeout, Box::pin(connect)).await;
+        let connected = timeout(self.connect_timeout, connect).await;
         let (sender, driver) = connected.map_err(|_| ConnectError::Late(self.connect_timeout))??;
         self.forget_ended().spawn(driver);
         Ok(sender)

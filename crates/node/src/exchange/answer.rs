@@ -1,6 +1,10 @@
 //! The side that answers.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_core::{
     conduct::Act,
@@ -125,16 +129,20 @@ where
     };
     let mut stopped = pin!(send.stopped());
     let body_idle = bounds.timeouts.body_idle.saturating_mul(PEER_TIMES);
-    let mut handling = pin!(within(wait, body_idle, &progress, handle(head, request_body)));
-    let handled = loop {
-        tokio::select! {
-            biased;
-            handled = &mut handling => break handled,
-            error = &mut stopped => {
-                abandoned();
-                return Err(error.failure());
+    let handled = {
+        // Boxed: a response that is under way, or a head that does not come, need not the room for it.
+        let mut handling = Box::pin(handle(head, request_body));
+        let mut handling = pin!(within(wait, body_idle, &progress, handling.as_mut()));
+        loop {
+            tokio::select! {
+                biased;
+                handled = &mut handling => break handled,
+                error = &mut stopped => {
+                    abandoned();
+                    return Err(error.failure());
+                }
+                () = is_wanted(wanted.as_deref()) => ask_for_body(&mut send, limits).await?,
             }
-            () = is_wanted(wanted.as_deref()) => ask_for_body(&mut send, limits).await?,
         }
     };
     conduct.iter().for_each(Conduct::answered);
@@ -223,7 +231,7 @@ async fn within<T>(
     wait: Option<Duration>,
     body_idle: Duration,
     body: &Progress,
-    handled: impl Future<Output = Result<T, Failure>>,
+    handled: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
     let Some(wait) = wait else { return beside(body, body_idle, handled).await };
     timeout(wait, handled).await.unwrap_or(Err(Failure::Timeout))
@@ -233,9 +241,8 @@ async fn within<T>(
 async fn beside<T>(
     body: &Progress,
     body_idle: Duration,
-    handled: impl Future<Output = Result<T, Failure>>,
+    mut handled: Pin<&mut impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {
-    let mut handled = pin!(handled);
     let mut seen = None;
     loop {
         if let Ok(handled) = timeout(body_idle, handled.as_mut()).await {

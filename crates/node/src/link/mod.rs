@@ -279,6 +279,11 @@ impl Link {
         Ok((send, recv.asking(self.0.conduct.clone())))
     }
 
+    /// Waits until the link is closed or lost, and returns why. Cancel-safe.
+    pub async fn closed(&self) -> quinn::ConnectionError {
+        self.0.quic.closed().await
+    }
+
     /// Accepts the stream of an exchange that the peer asks. Cancel-safe.
     ///
     /// `answering` is how many are being answered already. The peer starts with a small allowance, since quinn

@@ -452,8 +452,7 @@ impl Caller {
             unread: self.unread.clone(),
         };
         let side = Side::Client { pushed: Arc::clone(pushed), config_sync: terms.timeouts.config_sync };
-        let ended = session::run(joined, answering, side, stopping).await;
-        drop(membership);
+        let ended = session::run(joined, answering, side, stopping, membership).await;
         if ended.is_fault() {
             tracing::warn!(%session, "link to the server closed: {ended}");
         } else {

@@ -510,8 +510,7 @@ impl Lobby {
             unread: self.unread.clone(),
         };
         let side = Side::Server { sweep: timeouts.sweep, stale: timeouts.stale, wanted };
-        let ended = session::run(joined, answering, side, stopping).await;
-        drop(membership);
+        let ended = session::run(joined, answering, side, stopping, membership).await;
         Ok(ended)
     }
 }
