@@ -155,6 +155,19 @@ impl Foe {
         Err(Over)
     }
 
+    /// Waits until the other end has closed the link, since the protocol was broken.
+    ///
+    /// An end that is kept from listening until the other one has forgotten the link gets both the reason and a stateless
+    /// reset at once, of which quinn-proto keeps the later; what the log says tells more then.
+    pub async fn is_shown_out(&self) {
+        let closed = within("the link to be closed", self.peer.quic.closed()).await;
+        if closed == ConnectionError::Reset {
+            return;
+        }
+        let ConnectionError::ApplicationClosed(close) = closed else { panic!("{closed} instead") };
+        assert_eq!(close.reason, "broke the protocol");
+    }
+
     /// Says something on the control stream.
     async fn say(&mut self, bytes: &[u8]) -> Round {
         self.peer.control.send.write_all(bytes).await.map_err(|_| Over)
