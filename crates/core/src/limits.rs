@@ -50,7 +50,8 @@ pub struct Limits {
     /// The most connections to one server of an upstream that are kept without use.
     pub idle_connections_max: usize,
     /// The most clients that may be on their way to a link from addresses that they have not proven; the next ones have
-    /// to prove theirs first, which takes one more round trip.
+    /// to prove theirs first, which takes one more round trip. With 0 nobody gets more than it sent before it has; with
+    /// more, up to three times as much and one datagram.
     pub handshakes_unvalidated_max: usize,
     /// The most clients that may be on their way to a link from addresses that they have proven; the next ones are not
     /// answered until there is room.
@@ -71,7 +72,7 @@ impl Default for Limits {
             connections_per_address_max: 1_024,
             unread_bytes_max: 256 * 1024 * 1024,
             idle_connections_max: 256,
-            handshakes_unvalidated_max: 64,
+            handshakes_unvalidated_max: 0,
             handshakes_max: 1_024,
             links_per_client_max: 1_024,
         }

@@ -169,6 +169,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_thousand_that_are_new_are_not_polled_in_one_turn() {
+        let together = Together::default();
+        (0..1_000).for_each(|_| together.push(pending()));
+        let seen = seen_each_turn(together, 1_000).await;
+        assert!(seen.iter().all(|polls| *polls <= POLLS_PER_TURN + 2), "{seen:?}");
+    }
+
+    #[tokio::test]
     async fn those_that_end_at_once_do_not_prolong_a_turn() {
         let together = Together::default();
         let done = Arc::<AtomicU32>::default();

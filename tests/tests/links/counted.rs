@@ -2,22 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use adit_node::settings::{AdminEntry, GroupSettings, ServerSettings};
+use adit_node::{
+    link::Close,
+    settings::{AdminEntry, GroupSettings, ServerSettings},
+};
 use adit_tests::{
     eventually,
-    node::ServerNode,
+    node::{ClientNode, ServerNode},
     peer::Peer,
-    settings::{self, group, loopback},
+    settings::{self, CLIENT, GROUP, group, loopback},
     trust::Trust,
     visitor::raw::ask,
     within,
 };
 use tokio::task::yield_now;
 
-/// A server that asks every address to prove itself, and lets `most` clients be on their way.
+/// A server that lets `most` clients be on their way.
 async fn start(trust: &Trust, most: usize) -> ServerNode {
     let mut settings = settings::server(trust);
-    settings.limits.handshakes_unvalidated_max = 0;
     settings.limits.handshakes_max = most;
     settings.groups.insert(group("closed"), GroupSettings::new(["nobody"]));
     ServerNode::start(ServerSettings { admin: Some(AdminEntry::open(loopback()).unwrap()), ..settings }).await
@@ -84,4 +86,17 @@ async fn clients_that_are_not_answered_are_counted() {
         () = counts(&server, "ignored") => {}
         _ = Peer::connect(server.tunnel, &trust) => unreachable!("it was answered"),
     }
+}
+
+#[tokio::test]
+async fn who_comes_back_need_not_prove_its_address_again() {
+    let trust = Trust::default();
+    let server = start(&trust, 8).await;
+    let client = ClientNode::start(settings::client(&trust, CLIENT, server.tunnel)).await;
+    server.has_clients(GROUP, 1).await;
+    let first = server.sessions(GROUP);
+    server.links(GROUP)[0].close(Close::GoingAway);
+    eventually("it to be back", || server.clients(GROUP) == 1 && server.sessions(GROUP) != first).await;
+    assert_eq!((count(&server, "retry").await, count(&server, "joined").await), (1, 2));
+    drop(client);
 }

@@ -112,9 +112,9 @@ async fn once_too_many_handshakes_are_half_open_addresses_are_to_be_proven_and_c
 }
 
 #[tokio::test]
-async fn clients_join_where_every_address_is_to_be_proven() {
+async fn a_crowd_of_clients_joins_though_every_address_is_to_be_proven() {
     let trust = Trust::default();
-    let server = ServerNode::start(bounded(&trust, 0)).await;
+    let server = ServerNode::start(settings::server(&trust)).await;
     let mut clients = Vec::new();
     for number in 0..20 {
         clients.push(ClientNode::start(settings::client(&trust, &format!("client-{number}"), server.tunnel)).await);
@@ -123,9 +123,9 @@ async fn clients_join_where_every_address_is_to_be_proven() {
 }
 
 #[tokio::test]
-async fn who_never_answers_gets_three_times_what_it_sent_and_one_datagram_at_most() {
+async fn who_need_not_prove_its_address_gets_three_times_what_it_sent_and_one_datagram_at_most() {
     let trust = Trust::default();
-    let server = ServerNode::start(settings::server(&trust)).await;
+    let server = ServerNode::start(bounded(&trust, 64)).await;
     let mut silent = Silent::knock(server.tunnel, &trust).await;
     silent.hear().await;
     // Until then the server sends again what was not acknowledged.
@@ -136,9 +136,9 @@ async fn who_never_answers_gets_three_times_what_it_sent_and_one_datagram_at_mos
 }
 
 #[tokio::test]
-async fn who_never_answers_gets_less_than_it_sent_where_every_address_is_to_be_proven() {
+async fn who_never_answers_gets_less_than_it_sent() {
     let trust = Trust::default();
-    let server = ServerNode::start(bounded(&trust, 0)).await;
+    let server = ServerNode::start(settings::server(&trust)).await;
     let mut silent = Silent::knock(server.tunnel, &trust).await;
     silent.hear().await;
     // Whoever joins after it was answered after it.

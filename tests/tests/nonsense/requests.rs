@@ -5,11 +5,12 @@ use std::time::Duration;
 use adit_core::{failure::Failure, limits::Timeouts, wire::exchange::Reply};
 use adit_tests::{
     Upstream,
-    body::{by_hand, empty},
+    body::{by_hand, empty, noise},
     message::{expect, next_chunk},
     peer::{Peer, Stream, request, upload},
     trust::Trust,
     upstream::response,
+    within,
 };
 use http::StatusCode;
 
@@ -149,6 +150,23 @@ async fn a_body_that_does_not_go_on_is_given_up() {
     expect(&mut call.body, "half!").await;
     assert!(next_chunk(&mut call.body).await.is_err());
     assert_eq!(stream.reply().await, Reply::Failed(Failure::RequestTimeout));
+}
+
+#[tokio::test]
+async fn a_response_that_nobody_takes_is_given_up() {
+    let (upstream, mut calls) = Upstream::by_hand();
+    let trust = Trust::default();
+    let timeouts = Timeouts { write_idle: Duration::from_millis(20), ..Timeouts::default() };
+    let server = server_with(&trust, &upstream, timeouts).await;
+    let peer = Peer::join(server.tunnel, &trust).await;
+    let _stream = peer.open_with(request("/")).await;
+    let (chunks, body) = by_hand();
+    calls.next().await.answer_with(response(200, &[], body));
+    let chunk = noise(256 * 1024);
+    within("it to be given up", async { while chunks.try_send(chunk.clone()).await {} }).await;
+    let asking = peer.open_with(request("/")).await;
+    calls.next().await.answer(empty());
+    asks(asking).await;
 }
 
 #[tokio::test]
