@@ -2,8 +2,8 @@
 //!
 //! Flow control bounds what one of them leaves. That many leave as much each is bounded here: when those that take
 //! nothing could hold more than `limits.unread_bytes_max`, one is stopped, and then the next, as
-//! [`hoard`] says. There are those that do not read what has arrived over a link, and peers that do
-//! not take what is to go over one.
+//! [`hoard`] says. There are those that do not read what has arrived over a link, and peers that do not take what is to
+//! go over one.
 //!
 //! [`taker`] is the part of the latter.
 

@@ -7,19 +7,15 @@ use adit_tests::{
     Upstream,
     body::{by_hand, empty, noise},
     message::{expect, next_chunk},
+    node::ServerNode,
     peer::{Peer, Stream, request, upload},
     trust::Trust,
-    upstream::response,
+    upstream::{Call, response},
     within,
 };
 use http::StatusCode;
 
 use crate::{server, server_with};
-
-/// Timeouts with which a body may stop for a short time only.
-fn impatient() -> Timeouts {
-    Timeouts { body_idle: Duration::from_millis(20), ..Timeouts::default() }
-}
 
 /// Checks that the next exchange on the same link works.
 async fn asks_on(peer: &Peer) {
@@ -137,19 +133,35 @@ async fn a_link_that_is_lost_within_a_request_cancels_it() {
     asks(asking).await;
 }
 
-#[tokio::test]
-async fn a_body_that_does_not_go_on_is_given_up() {
+/// A request whose body has stopped half way.
+struct HalfWay {
+    _upstream: Upstream,
+    _server: ServerNode,
+    _peer: Peer,
+    stream: Stream,
+    call: Call,
+}
+
+/// Asks it of a server where a body may not stop for long.
+async fn half_way() -> HalfWay {
     let (upstream, mut calls) = Upstream::by_hand();
     let trust = Trust::default();
-    let server = server_with(&trust, &upstream, impatient()).await;
+    let timeouts = Timeouts { body_idle: Duration::from_millis(20), ..Timeouts::default() };
+    let server = server_with(&trust, &upstream, timeouts).await;
     let peer = Peer::join(server.tunnel, &trust).await;
     let mut stream = peer.open().await;
     stream.write(upload("/")).await;
     stream.write(b"\x02\x00\x05half!").await;
     let mut call = calls.next().await;
     expect(&mut call.body, "half!").await;
-    assert!(next_chunk(&mut call.body).await.is_err());
-    assert_eq!(stream.reply().await, Reply::Failed(Failure::RequestTimeout));
+    HalfWay { _upstream: upstream, _server: server, _peer: peer, stream, call }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_go_on_is_given_up() {
+    let mut asked = half_way().await;
+    assert!(next_chunk(&mut asked.call.body).await.is_err());
+    assert_eq!(asked.stream.reply().await, Reply::Failed(Failure::RequestTimeout));
 }
 
 #[tokio::test]
@@ -171,16 +183,9 @@ async fn a_response_that_nobody_takes_is_given_up() {
 
 #[tokio::test]
 async fn a_body_that_is_answered_may_rest() {
-    let (upstream, mut calls) = Upstream::by_hand();
-    let trust = Trust::default();
-    let server = server_with(&trust, &upstream, impatient()).await;
-    let peer = Peer::join(server.tunnel, &trust).await;
-    let mut stream = peer.open().await;
-    stream.write(upload("/")).await;
-    stream.write(b"\x02\x00\x05half!").await;
+    let HalfWay { _upstream, _server, _peer, mut stream, call } = half_way().await;
     let (_answers, body) = by_hand();
-    let mut upload = calls.next().await.answer_early(response(200, &[], body));
-    expect(&mut upload, "half!").await;
+    let mut upload = call.answer_early(response(200, &[], body));
     tokio::time::sleep(Duration::from_millis(200)).await;
     stream.write(b"\x02\x00\x05whole").await;
     expect(&mut upload, "whole").await;
