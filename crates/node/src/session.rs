@@ -152,6 +152,7 @@ pub async fn run<M>(joined: Joined, answering: Answering, side: Side, stopping: 
 
 /// Answers every exchange that the peer asks, until the link is gone and with it all of them.
 async fn answer_all(link: Link, answering: Answering) {
+    let answering = Arc::new(answering);
     let mut exchanges = Together::default();
     let mut open = true;
     while open || exchanges.count() > 0 {
@@ -169,7 +170,7 @@ async fn answer_all(link: Link, answering: Answering) {
                 Ok((send, recv)) => {
                     let mut record = answering.recorder.begin();
                     record.carried_by(link.peer());
-                    exchanges.push(answer_one(link.session(), answering.clone(), record, send, recv));
+                    exchanges.push(answer_one(link.session(), Arc::clone(&answering), record, send, recv));
                 }
                 Err(_) => open = false,
             },
@@ -177,11 +178,17 @@ async fn answer_all(link: Link, answering: Answering) {
     }
 }
 
-async fn answer_one(session: SessionId, answering: Answering, mut record: Record, send: SendStream, recv: RecvStream) {
-    let Answering { group, egress, pushed, limits, timeouts, recorder: _, unread } = answering;
-    let origin = Origin { group: &group, session, stream: send.id(), pushed: pushed.routes() };
+async fn answer_one(
+    session: SessionId,
+    answering: Arc<Answering>,
+    mut record: Record,
+    send: SendStream,
+    recv: RecvStream,
+) {
+    let Answering { group, egress, pushed, limits, timeouts, recorder: _, unread } = &*answering;
+    let origin = Origin { group, session, stream: send.id(), pushed: pushed.routes() };
     let handle = |head, body| egress.call(head, body, origin);
-    let bounds = Bounds { limits, timeouts, unread, session };
+    let bounds = Bounds { limits: *limits, timeouts: *timeouts, unread: unread.clone(), session };
     match exchange::answer(send, recv, bounds, &mut record, handle).await {
         Ok(()) => record.completed(),
         Err(failure) => {
