@@ -130,9 +130,20 @@ async fn answering(answer: &[u8], ends: bool, why: &str) {
         }
     };
     let asks = async {
-        let mut visitor = Visitor::http2(between.client.entry()).await;
+        // So many at once: one by one, all but the first few would go to the honest server, which fails nobody.
         loop {
-            visitor.get("/").await;
+            let (mut asked, mut visitors) = (Vec::new(), Vec::new());
+            for _ in 0..5 {
+                let mut visitor = Visitor::http2(between.client.entry()).await;
+                for _ in 0..100 {
+                    let request = visitor.request("GET", "/").empty();
+                    asked.push(visitor.start(request).await);
+                }
+                visitors.push(visitor);
+            }
+            for one in asked {
+                one.whole().await;
+            }
         }
     };
     tokio::select! {
