@@ -35,7 +35,10 @@ impl Doorway {
         match self.half_open().decide(validated, limits) {
             Verdict::Accept => return Some((incoming, Place::new(Arc::clone(self), validated))),
             Verdict::Retry => {
-                self.tell("many handshakes are not done: clients have to prove their addresses first");
+                // Where all of them have to, it says nothing.
+                if limits.handshakes_unvalidated_max > 0 {
+                    self.tell("many handshakes are not done: clients have to prove their addresses first");
+                }
                 self.note(Outcome::Retry);
                 // Fails only where the address is proven.
                 let _ = incoming.retry();
