@@ -3,6 +3,7 @@
 pub mod latency;
 pub mod pace;
 pub mod policy;
+mod stamped;
 
 /// Picks one of `count` by the power of two choices: of two drawn at random, the one with less load
 /// (Mitzenmacher 2001, "The Power of Two Choices in Randomized Load Balancing").

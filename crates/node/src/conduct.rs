@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
+use crate::clock::millis;
+
 /// The record of one link, on one of its ends. Cloning makes another handle.
 ///
 /// An exchange that goes well costs two additions; whatever else happens takes a lock that nobody holds for long.
@@ -111,7 +113,7 @@ impl Conduct {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.0.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.0.started.elapsed())
     }
 }
 

@@ -31,31 +31,32 @@
 //!
 //! Lowest first; a file uses only what stands above it (`just layers` checks):
 //!
-//! 1. [`credentials`] certificates and keys, and whom to trust
-//! 2. [`expiry`] which certificates end when
-//! 3. [`settings`] what a node is told to do
-//! 4. [`meter`] what is counted
-//! 5. [`watch`] the exchanges in flight
-//! 6. [`access`] one exchange's record: counted and logged when it is dropped
-//! 7. [`aside`] whether something that fails is set aside
-//! 8. [`together`] futures that share one turn
-//! 9. [`turns`] so many at once, and the rest in turn
-//! 10. [`tail`] a probe behind the last packet of what was written
-//! 11. [`progress`] whether a body gets on
-//! 12. [`conduct`] how the two ends of a link behave
-//! 13. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
-//! 14. [`unread`] what has arrived and is not read, of all streams together
-//! 15. [`body`] bodies on their way to and from a stream
-//! 16. [`upgrade`] raw bytes after a switch of protocols
-//! 17. [`link`] one authenticated QUIC connection
-//! 18. [`exchange`] `ask` and `answer`
-//! 19. [`registry`] who is connected
-//! 20. [`egress`] out to an upstream
-//! 21. [`push`] rules that a server sends to its clients
-//! 22. [`ingress`] in from a visitor
-//! 23. [`session`] one link's life
-//! 24. [`admin`] what an operator sees and does
-//! 25. [`node`] wires and owns everything
+//! 1. [`clock`] times as numbers
+//! 2. [`credentials`] certificates and keys, and whom to trust
+//! 3. [`expiry`] which certificates end when
+//! 4. [`settings`] what a node is told to do
+//! 5. [`meter`] what is counted
+//! 6. [`watch`] the exchanges in flight
+//! 7. [`access`] one exchange's record: counted and logged when it is dropped
+//! 8. [`aside`] whether something that fails is set aside
+//! 9. [`together`] futures that share one turn
+//! 10. [`turns`] so many at once, and the rest in turn
+//! 11. [`tail`] a probe behind the last packet of what was written
+//! 12. [`progress`] whether a body gets on
+//! 13. [`conduct`] how the two ends of a link behave
+//! 14. [`stream`] the two halves of a QUIC stream: reset on drop unless finished
+//! 15. [`unread`] what has arrived and is not read, of all streams together
+//! 16. [`body`] bodies on their way to and from a stream
+//! 17. [`upgrade`] raw bytes after a switch of protocols
+//! 18. [`link`] one authenticated QUIC connection
+//! 19. [`exchange`] `ask` and `answer`
+//! 20. [`registry`] who is connected
+//! 21. [`egress`] out to an upstream
+//! 22. [`push`] rules that a server sends to its clients
+//! 23. [`ingress`] in from a visitor
+//! 24. [`session`] one link's life
+//! 25. [`admin`] what an operator sees and does
+//! 26. [`node`] wires and owns everything
 //!
 //! # Runtimes
 //!
@@ -63,6 +64,7 @@
 //! a link's connection driver, its HTTP connections and the work on its streams then share one core, and
 //! datagrams are batched.
 
+pub mod clock;
 pub mod credentials;
 pub mod expiry;
 pub mod settings;

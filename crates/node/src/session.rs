@@ -20,6 +20,7 @@ use tracing::Instrument;
 
 use crate::{
     access::{Record, Recorder},
+    clock::millis,
     egress::service::{Egress, Origin},
     exchange::{self, Bounds},
     link::{
@@ -188,7 +189,7 @@ async fn answer_one(
     let Answering { group, egress, pushed, limits, timeouts, recorder: _, unread } = &*answering;
     let origin = Origin { group, session, stream: send.id(), pushed: pushed.routes() };
     let handle = |head, body| egress.call(head, body, origin);
-    let bounds = Bounds { limits: *limits, timeouts: *timeouts, unread: unread.clone(), session };
+    let bounds = Bounds { limits: *limits, timeouts, unread, session };
     match exchange::answer(send, recv, bounds, &mut record, handle).await {
         Ok(()) => record.completed(),
         Err(failure) => {
@@ -431,10 +432,6 @@ async fn changed(wanted: &mut Option<Wanted>) -> Packed {
         }
     }
     std::future::pending().await
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ticks at every `period`, the first time after one.

@@ -30,7 +30,10 @@ use bytes::Bytes;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::taker::Taker;
-use crate::stream::{RecvStream, StreamError};
+use crate::{
+    clock::millis,
+    stream::{RecvStream, StreamError},
+};
 
 /// How long a reader may take nothing before it counts: one that is merely slow takes something more often.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
@@ -359,10 +362,6 @@ impl Drop for Watched {
     fn drop(&mut self) {
         self.unread.leave(self.place);
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -88,8 +88,8 @@ pub async fn splice_upgraded(connection: OnUpgrade, stream: Raw, idle_timeout: D
     }
 }
 
-/// Goes on with a connection as raw bytes, until nothing moves for `idle_timeout`. Where the other side breaks, or this is dropped early, it is reset: an end
-/// would look like all there is.
+/// Goes on with a connection as raw bytes, until nothing moves for `idle_timeout`. Where the other side breaks, or this is
+/// dropped early, it is reset: an end would look like all there is.
 pub async fn splice_tcp(mut connection: TcpStream, stream: Raw, idle_timeout: Duration) {
     // These fail only on a socket that is gone.
     let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));

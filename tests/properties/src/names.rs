@@ -49,22 +49,5 @@ fn escape(character: char) -> String {
 
 /// Decodes every escape, as a server does that looks for a file.
 fn decoded_once(path: &str) -> Vec<u8> {
-    let mut bytes = path.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    while let [first, rest @ ..] = bytes {
-        let escaped = rest.first_chunk::<2>().filter(|_| *first == b'%');
-        let escaped = escaped.filter(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-        let escaped = escaped.and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                bytes = &rest[2..];
-            }
-            None => {
-                decoded.push(*first);
-                bytes = rest;
-            }
-        }
-    }
-    decoded
+    percent_encoding::percent_decode_str(path).collect()
 }

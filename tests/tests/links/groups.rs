@@ -15,10 +15,10 @@ use adit_tests::{
 use tokio::task::JoinSet;
 
 /// A server, and two clients of one group with an upstream each.
-struct Shared {
-    server: ServerNode,
+pub(super) struct Shared {
+    pub(super) server: ServerNode,
     clients: [ClientNode; 2],
-    upstreams: [Upstream; 2],
+    pub(super) upstreams: [Upstream; 2],
 }
 
 impl Shared {
@@ -26,7 +26,7 @@ impl Shared {
         Self::with([Upstream::echo(), Upstream::echo()]).await
     }
 
-    async fn with(upstreams: [Upstream; 2]) -> Self {
+    pub(super) async fn with(upstreams: [Upstream; 2]) -> Self {
         let trust = Trust::default();
         let server = ServerNode::start(settings::public_server(&trust)).await;
         let start = async |name, upstream: &Upstream| {
@@ -39,7 +39,7 @@ impl Shared {
         Self { server, clients, upstreams }
     }
 
-    async fn visitor(&self) -> Visitor {
+    pub(super) async fn visitor(&self) -> Visitor {
         Visitor::http1(self.server.entry()).await
     }
 

@@ -8,22 +8,14 @@ use std::{
     time::Duration,
 };
 
-use adit_tests::{
-    Upstream, Visitor,
-    body::empty,
-    node::{ClientNode, ServerNode},
-    settings::{self, GROUP, everything_to},
-    trust::Trust,
-    upstream::read_head,
-    within,
-};
+use adit_tests::{Upstream, body::empty, settings::GROUP, upstream::read_head, within};
 use tokio::{io::AsyncWriteExt, time::sleep};
+
+use super::groups::Shared;
 
 /// A server, and two clients of one group, the first of which has trouble.
 struct Group {
-    server: ServerNode,
-    _clients: [ClientNode; 2],
-    upstreams: [Upstream; 2],
+    shared: Shared,
     /// Whether the first upstream has trouble.
     trouble: Arc<AtomicBool>,
 }
@@ -32,26 +24,14 @@ impl Group {
     async fn with(first: impl FnOnce(Arc<AtomicBool>) -> Upstream) -> Self {
         let trouble = Arc::new(AtomicBool::new(true));
         let upstreams = [first(Arc::clone(&trouble)), Upstream::answering(|_| async { http::Response::new(empty()) })];
-        let trust = Trust::default();
-        let server = ServerNode::start(settings::public_server(&trust)).await;
-        let start = async |name, upstream: &Upstream| {
-            let mut settings = settings::client(&trust, name, server.tunnel);
-            settings.egress = everything_to(upstream.http());
-            ClientNode::start(settings).await
-        };
-        let clients = [start("web-1", &upstreams[0]).await, start("web-2", &upstreams[1]).await];
-        server.has_clients(GROUP, 2).await;
-        Self { server, _clients: clients, upstreams, trouble }
-    }
-
-    async fn visitor(&self) -> Visitor {
-        Visitor::http1(self.server.entry()).await
+        Self { shared: Shared::with(upstreams).await, trouble }
     }
 
     /// Asks until the first client has been given so many more requests.
     async fn ask_until_first_has(&self, more: usize) {
-        let first = || self.upstreams[0].saw().connections() + self.upstreams[0].saw().requests();
-        let (mut visitor, start) = (self.visitor().await, first());
+        let upstream = &self.shared.upstreams[0];
+        let first = || upstream.saw().connections() + upstream.saw().requests();
+        let (mut visitor, start) = (self.shared.visitor().await, first());
         let asking = async {
             while first() < start + more {
                 assert_eq!(visitor.get("/").await.failure(), (200, ""));
@@ -95,7 +75,7 @@ fn slow(trouble: Arc<AtomicBool>) -> Upstream {
 #[tokio::test]
 async fn a_client_that_fails_fast_is_set_aside_until_it_answers_again() {
     let group = Group::with(resetting).await;
-    let (mut visitor, mut failed) = (group.visitor().await, 0);
+    let (mut visitor, mut failed) = (group.shared.visitor().await, 0);
     for _ in 0..200 {
         match visitor.get("/").await.failure() {
             (200, "") => {}
@@ -104,11 +84,11 @@ async fn a_client_that_fails_fast_is_set_aside_until_it_answers_again() {
         }
     }
     assert!((5..40).contains(&failed), "{failed} of 200 failed");
-    assert_eq!((group.server.clients(GROUP), group.server.members(GROUP)), (1, 2));
+    assert_eq!((group.shared.server.clients(GROUP), group.shared.server.members(GROUP)), (1, 2));
     group.trouble.store(false, Ordering::Relaxed);
     // A probe may still have met the trouble.
     let is_back = async {
-        while group.server.clients(GROUP) < 2 {
+        while group.shared.server.clients(GROUP) < 2 {
             visitor.get("/").await;
         }
     };
@@ -119,11 +99,11 @@ async fn a_client_that_fails_fast_is_set_aside_until_it_answers_again() {
 #[tokio::test]
 async fn a_client_that_is_slow_gets_less() {
     let group = Group::with(slow).await;
-    let mut visitor = group.visitor().await;
+    let mut visitor = group.shared.visitor().await;
     for _ in 0..200 {
         assert_eq!(visitor.get("/").await.failure(), (200, ""));
     }
-    let [slow, fast] = group.upstreams.each_ref().map(|upstream| upstream.saw().requests());
+    let [slow, fast] = group.shared.upstreams.each_ref().map(|upstream| upstream.saw().requests());
     assert_eq!(slow + fast, 200);
     assert!(slow > 0 && slow < 40, "{slow} of 200 went to the slow one");
     group.trouble.store(false, Ordering::Relaxed);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::stamped::Stamped;
+
 /// How fast the past is forgotten: after this long without news, what was known counts 1/e.
 const DECAY: Duration = Duration::from_secs(10);
 
@@ -19,32 +21,28 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 ///
 /// Times are since any fixed start.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Latency {
-    seconds: f32,
-    /// When it was last moved, in milliseconds, modulo 2³².
-    at_ms: u32,
-}
+pub struct Latency(Stamped);
 
 impl Latency {
     /// Returns the average after its first sample.
     pub fn first(sample: Duration, now: Duration) -> Self {
-        Self { seconds: sample.as_secs_f32().max(LEAST_SECONDS), at_ms: wrapped_ms(now) }
+        Self(Stamped::new(sample.as_secs_f32().max(LEAST_SECONDS), now))
     }
 
     /// Returns the average with another sample in it.
     #[must_use]
     pub fn observe(self, sample: Duration, now: Duration) -> Self {
         let sample = sample.as_secs_f32();
-        if sample >= self.seconds {
-            return Self { seconds: sample, at_ms: wrapped_ms(now) };
+        if sample >= self.0.seconds {
+            return Self(Stamped::new(sample, now));
         }
-        let elapsed = self.elapsed(now);
+        let elapsed = self.0.elapsed(now);
         if elapsed.is_zero() {
             return self;
         }
         let kept = kept_after(elapsed);
-        let seconds = (self.seconds * kept + sample * (1.0 - kept)).max(LEAST_SECONDS);
-        Self { seconds, at_ms: wrapped_ms(now) }
+        let seconds = (self.0.seconds * kept + sample * (1.0 - kept)).max(LEAST_SECONDS);
+        Self(Stamped::new(seconds, now))
     }
 
     /// Returns what is known after a wait that brought no answer: a short one, ended by whoever asked or by a
@@ -59,42 +57,30 @@ impl Latency {
 
     /// Returns the average as it was when it was last moved: what to expect of a server that owes answers.
     pub fn average(self) -> Duration {
-        Duration::try_from_secs_f32(self.seconds).unwrap_or(Duration::MAX)
+        Duration::try_from_secs_f32(self.0.seconds).unwrap_or(Duration::MAX)
     }
 
     /// Returns the average with the time that has passed since: what to expect of a server that has nothing to
     /// do.
     pub fn estimate(self, now: Duration) -> Duration {
-        let seconds = (self.seconds * kept_after(self.elapsed(now))).max(LEAST_SECONDS);
+        let seconds = (self.0.seconds * kept_after(self.0.elapsed(now))).max(LEAST_SECONDS);
         Duration::try_from_secs_f32(seconds).unwrap_or(Duration::MAX)
     }
 
     /// Returns it as one number, so that one atomic can hold it; never 0.
     pub fn to_bits(self) -> u64 {
-        u64::from(self.seconds.to_bits()) << 32 | u64::from(self.at_ms)
+        self.0.to_bits()
     }
 
     /// Returns what [`Latency::to_bits`] made the number of; `None` for 0.
     pub fn from_bits(bits: u64) -> Option<Self> {
-        let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        (bits != 0).then(|| Self { seconds: f32::from_bits(low(bits >> 32)), at_ms: low(bits) })
-    }
-
-    fn elapsed(self, now: Duration) -> Duration {
-        let elapsed = wrapped_ms(now).wrapping_sub(self.at_ms);
-        // Two threads may read the clock in one order and come here in the other.
-        let elapsed = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
-        Duration::from_millis(elapsed.into())
+        Stamped::from_bits(bits).map(Self)
     }
 }
 
 /// How much of the past counts after a time.
 fn kept_after(elapsed: Duration) -> f32 {
     (-elapsed.as_secs_f32() / DECAY.as_secs_f32()).exp()
-}
-
-fn wrapped_ms(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::stamped::Stamped;
+
 /// How fast the past is forgotten while there is news: after this long it counts 1/e.
 const DECAY: Duration = Duration::from_secs(2);
 
@@ -19,54 +21,40 @@ const FAST_SECONDS: f32 = 0.010;
 ///
 /// Times are since any fixed start.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pace {
-    seconds: f32,
-    /// When it was last moved, in milliseconds, modulo 2³².
-    at_ms: u32,
-}
+pub struct Pace(Stamped);
 
 impl Pace {
     /// Returns the average with another sample in it.
     pub fn observe(known: Option<Self>, sample: Duration, now: Duration) -> Self {
-        let fresh = Self { seconds: sample.as_secs_f32(), at_ms: wrapped_ms(now) };
-        let Some(known) = known else { return fresh };
-        let elapsed = known.elapsed(now);
-        if elapsed > NEWS {
-            return fresh;
-        }
-        let kept = (-elapsed.as_secs_f32() / DECAY.as_secs_f32()).exp();
-        Self { seconds: known.seconds * kept + fresh.seconds * (1.0 - kept), at_ms: fresh.at_ms }
+        let sample = sample.as_secs_f32();
+        let Some(Self(known)) = known.filter(|known| known.is_news(now)) else {
+            return Self(Stamped::new(sample, now));
+        };
+        let kept = (-known.elapsed(now).as_secs_f32() / DECAY.as_secs_f32()).exp();
+        Self(Stamped::new(known.seconds * kept + sample * (1.0 - kept), now))
     }
 
     /// Returns how long a new exchange is likely to take behind those in flight, to be compared with other members'.
     pub fn cost(known: Option<Self>, in_flight: u32, now: Duration) -> f32 {
-        let seconds = known.filter(|known| known.elapsed(now) <= NEWS).map_or(FAST_SECONDS, |known| known.seconds);
+        let seconds = known.filter(|known| known.is_news(now)).map_or(FAST_SECONDS, |known| known.0.seconds);
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^24 exchanges on one link")]
         let after = in_flight as f32 + 1.0;
         seconds.max(FAST_SECONDS) * after
     }
 
-    /// Returns it as one number, so that one atomic can hold it.
+    /// Returns it as one number, so that one atomic can hold it; never 0.
     pub fn to_bits(self) -> u64 {
-        // Not 0 for any time, which stands for "unknown".
-        u64::from(self.seconds.max(f32::MIN_POSITIVE).to_bits()) << 32 | u64::from(self.at_ms)
+        self.0.to_bits()
     }
 
     /// Returns what [`Pace::to_bits`] made the number of; `None` for 0.
     pub fn from_bits(bits: u64) -> Option<Self> {
-        let low = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
-        (bits != 0).then(|| Self { seconds: f32::from_bits(low(bits >> 32)), at_ms: low(bits) })
+        Stamped::from_bits(bits).map(Self)
     }
 
-    fn elapsed(self, now: Duration) -> Duration {
-        let elapsed = wrapped_ms(now).wrapping_sub(self.at_ms);
-        // Two threads may read the clock in one order and come here in the other.
-        Duration::from_millis(if elapsed > u32::MAX / 2 { 0 } else { elapsed.into() })
+    fn is_news(self, now: Duration) -> bool {
+        self.0.elapsed(now) <= NEWS
     }
-}
-
-fn wrapped_ms(time: Duration) -> u32 {
-    u32::try_from(time.as_millis() & u128::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a path may be to a careless reader.
 
+use percent_encoding::percent_decode;
+
 use super::{
     pattern::{HostPattern, PathPrefix, Pattern},
     table::RouteTable,
@@ -53,7 +55,7 @@ impl Loose {
 fn loosen(path: &str) -> String {
     let mut bytes = path.as_bytes().to_vec();
     for _ in 0..DECODINGS_MAX {
-        bytes = decode(&bytes);
+        bytes = percent_decode(&bytes).collect();
     }
     let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase().replace('\\', "/");
     let mut segments: Vec<&str> = Vec::new();
@@ -71,27 +73,6 @@ fn loosen(path: &str) -> String {
         loose.extend(segment.chars().map(|char| if char.is_ascii_graphic() { char } else { '_' }));
     }
     if loose.is_empty() { "/".to_owned() } else { loose }
-}
-
-fn decode(bytes: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((byte, after)) = rest.split_first() {
-        let digits =
-            if *byte == b'%' { after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit)) } else { None };
-        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(value) => {
-                decoded.push(value);
-                rest = &after[2..];
-            }
-            None => {
-                decoded.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use adit_core::{
 use serde::Serialize;
 
 use crate::{
+    clock::millis,
     egress::upstream::{ServerSnapshot, Upstream},
     link::{ConfigAck, Link},
     registry::GroupLinks,
@@ -107,7 +108,7 @@ impl LinkView {
             received_bytes: stats.udp_rx.bytes,
             sent_packets: stats.path.sent_packets,
             lost_packets: stats.path.lost_packets,
-            since_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            since_unix_ms: millis(since),
             config: link.config_ack().map(|ack| ConfigAckView::new(&ack)),
         }
     }
@@ -250,7 +251,7 @@ impl ExchangeView {
             id: shown.id.to_string(),
             method: shown.method.to_string(),
             host: shown.host.to_string(),
-            age_ms: u64::try_from(shown.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            age_ms: millis(shown.start.elapsed()),
         }
     }
 }

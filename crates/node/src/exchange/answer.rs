@@ -53,22 +53,22 @@ pub enum Handled<B, K> {
 }
 
 /// How much an asker may ask of this node.
-#[derive(Clone, Debug)]
-pub struct Bounds {
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<'a> {
     /// What a head and a body may be.
     pub limits: Limits,
     /// How long they may stand still.
-    pub timeouts: Timeouts,
+    pub timeouts: &'a Timeouts,
     /// Looks after those that take nothing.
-    pub unread: Unread,
+    pub unread: &'a Unread,
     /// The link that it asks on.
     pub session: SessionId,
 }
 
-impl Bounds {
+impl Bounds<'_> {
     /// Makes raw bytes of a stream whose reader is looked after.
     fn watched(&self, send: SendStream, recv: RecvStream) -> Raw {
-        Raw::new(send, recv).watched(&self.unread, Who::Upstream(self.session))
+        Raw::new(send, recv).watched(self.unread, Who::Upstream(self.session))
     }
 
     fn switched_idle(&self) -> Duration {
@@ -87,7 +87,7 @@ impl Bounds {
 pub async fn answer<H, F, B, K>(
     mut send: SendStream,
     mut recv: RecvStream,
-    bounds: Bounds,
+    bounds: Bounds<'_>,
     record: &mut Record,
     handle: H,
 ) -> Result<(), Failure>
@@ -113,26 +113,30 @@ where
     record.opened();
     record.asks(&head);
     // The asker's wait starts when its body is here, and it cancels when it is over; without a body it starts now.
-    let wait = (head.body == BodyKind::None).then(|| Duration::from_millis(head.remaining_ms.into()));
+    let wait = if head.body == BodyKind::None {
+        Wait::For(Duration::from_millis(head.remaining_ms.into()))
+    } else {
+        Wait::Beside(Arc::default(), bounds.timeouts.body_idle.saturating_mul(PEER_TIMES))
+    };
     let asked = ReplyTo { method: head.method.clone(), version: head.version };
     let expects = head.body != BodyKind::None && headers::expects_continue(&head.headers);
     let wanted = expects.then(Arc::<Notify>::default);
-    let progress = Arc::<Progress>::default();
     let (request_body, mut rest) = match head.upgrade {
         Some(_) => (RecvBody::none(limits), Some(recv)),
         None => {
-            let mut body =
-                RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request)).observed(&progress);
-            body.watch(&bounds.unread, Who::Upstream(bounds.session));
+            let mut body = RecvBody::new(recv, head.body, limits).counted(record.tally(Way::Request));
+            if let Wait::Beside(progress, _) = &wait {
+                body = body.observed(progress);
+            }
+            body.watch(bounds.unread, Who::Upstream(bounds.session));
             (body.wanted_by(wanted.clone()), None)
         }
     };
     let mut stopped = pin!(send.stopped());
-    let body_idle = bounds.timeouts.body_idle.saturating_mul(PEER_TIMES);
     let handled = {
         // Boxed: a response that is under way, or a head that does not come, need not the room for it.
         let mut handling = Box::pin(handle(head, request_body));
-        let mut handling = pin!(within(wait, body_idle, &progress, handling.as_mut()));
+        let mut handling = pin!(wait.within(handling.as_mut()));
         loop {
             tokio::select! {
                 biased;
@@ -152,7 +156,7 @@ where
             // The handler connects for no other request.
             let Some(recv) = rest.take() else { return refuse(send, Outbox::new(limits), Failure::Protocol).await };
             record.answered(StatusCode::OK);
-            let ended = connected(connection, send, recv, &bounds).await;
+            let ended = connected(connection, send, recv, bounds).await;
             drop(kept);
             return ended;
         }
@@ -165,7 +169,7 @@ where
         let connection = hyper::upgrade::on(&mut response);
         // The body is empty, and counts the connection as in flight as long as it is there.
         let (head, body) = response.into_parts();
-        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, &bounds, &mut send).await?;
+        send_response(Response::from_parts(head, RecvBody::none(limits)), &asked, bounds, &mut send).await?;
         upgrade::splice_upgraded(connection, bounds.watched(send, recv), bounds.switched_idle()).await;
         drop(body);
         return Ok(());
@@ -173,7 +177,7 @@ where
     let response = response.map(|body| Counted::new(body, || record.tally(Way::Response)));
     let failure = tokio::select! {
         biased;
-        sent = send_response(response, &asked, &bounds, &mut send) => match sent {
+        sent = send_response(response, &asked, bounds, &mut send) => match sent {
             Ok(()) => {
                 send.finish();
                 return Ok(());
@@ -214,7 +218,7 @@ async fn connected(
     connection: TcpStream,
     mut send: SendStream,
     recv: RecvStream,
-    bounds: &Bounds,
+    bounds: Bounds<'_>,
 ) -> Result<(), Failure> {
     let mut outbox = Outbox::new(bounds.limits);
     let head = ReplyHead { status: StatusCode::OK, reason: None, headers: HeaderMap::new() };
@@ -225,34 +229,32 @@ async fn connected(
     Ok(())
 }
 
-/// Waits for a response: for so long where there is a limit, otherwise as long as whoever sends the body of the request
-/// gets on with it. Then the upstream has as long as it takes.
-async fn within<T>(
-    wait: Option<Duration>,
-    body_idle: Duration,
-    body: &Progress,
-    handled: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-) -> Result<T, Failure> {
-    let Some(wait) = wait else { return beside(body, body_idle, handled).await };
-    timeout(wait, handled).await.unwrap_or(Err(Failure::Timeout))
+/// For how long a response is waited for.
+enum Wait {
+    /// For so long.
+    For(Duration),
+    /// As long as whoever sends the body of the request gets on with it: it may stop for so long, and at the latest for
+    /// twice as long. Then the upstream has as long as it takes.
+    Beside(Arc<Progress>, Duration),
 }
 
-/// Waits until `body` has stopped for as long as it may: at the latest after twice as long.
-async fn beside<T>(
-    body: &Progress,
-    body_idle: Duration,
-    mut handled: Pin<&mut impl Future<Output = Result<T, Failure>>>,
-) -> Result<T, Failure> {
-    let mut seen = None;
-    loop {
-        if let Ok(handled) = timeout(body_idle, handled.as_mut()).await {
-            return handled;
+impl Wait {
+    async fn within<T>(&self, mut handled: Pin<&mut impl Future<Output = Result<T, Failure>>>) -> Result<T, Failure> {
+        let (body, idle) = match self {
+            Self::For(wait) => return timeout(*wait, handled).await.unwrap_or(Err(Failure::Timeout)),
+            Self::Beside(body, idle) => (body, *idle),
+        };
+        let mut seen = None;
+        loop {
+            if let Ok(handled) = timeout(idle, handled.as_mut()).await {
+                return handled;
+            }
+            let stopped = body.is_starving().then(|| body.steps());
+            if stopped.is_some() && stopped == seen {
+                return Err(Failure::RequestTimeout);
+            }
+            seen = stopped;
         }
-        let stopped = body.is_starving().then(|| body.steps());
-        if stopped.is_some() && stopped == seen {
-            return Err(Failure::RequestTimeout);
-        }
-        seen = stopped;
     }
 }
 
@@ -279,7 +281,7 @@ async fn read_request(recv: &mut RecvStream, limits: &Limits) -> Result<RequestH
 async fn send_response<B>(
     response: Response<B>,
     asked: &ReplyTo,
-    bounds: &Bounds,
+    bounds: Bounds<'_>,
     send: &mut SendStream,
 ) -> Result<(), Failure>
 where
@@ -287,7 +289,7 @@ where
 {
     let (mut parts, mut body) = response.into_parts();
     let mut outbox = Outbox::new(bounds.limits);
-    let mut peer = Taker::new(&bounds.unread, Who::Peer(bounds.session));
+    let mut peer = Taker::new(bounds.unread, Who::Peer(bounds.session));
     // Other versions of HTTP have no place for it.
     let said = parts.extensions.remove::<ReasonPhrase>().filter(|_| asked.version <= Version::HTTP_11);
     let mut head = ReplyHead { status: parts.status, reason: said.map(Bytes::from), headers: parts.headers };

@@ -40,6 +40,7 @@ use super::{
 use crate::{
     access::{Record, Recorder, Way},
     body::{self, Counted},
+    clock,
     exchange::{self, AnswerBody, Patience, Sent, Unanswered},
     registry::{GroupLinks, NoLink, Picked},
     settings::IngressRule,
@@ -463,7 +464,7 @@ fn refuse(
 /// memory and not from the system.
 fn new_request_id() -> HeaderValue {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let millis = clock::millis(now);
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &random_bytes()).into_uuid();
     let mut text = uuid::Uuid::encode_buffer();
     HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).unwrap_or_else(|_| HeaderValue::from_static("-"))

@@ -40,6 +40,7 @@ use rustls::pki_types::CertificateDer;
 
 use self::standing::Standing;
 use crate::{
+    clock::millis,
     conduct::Conduct,
     stream::{RecvStream, SendStream, Sending, StreamError},
     tail::Tail,
@@ -339,7 +340,7 @@ impl Link {
         self.notice_move();
         let stats = self.0.quic.stats();
         let pulse = &self.0.pulse;
-        let now_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+        let now_ms = millis(since_start);
         // quinn counts acknowledgements also where they say nothing new; the round-trip time changes only with those
         // that do, by nanoseconds at least.
         let rtt_ns = u64::try_from(stats.path.rtt.as_nanos()).unwrap_or(u64::MAX);

@@ -35,6 +35,7 @@ use super::{Running, StartError, own_addresses};
 use crate::{
     access::Recorder,
     admin::{self, Admin, AdminError, Handles},
+    clock,
     egress::{
         guard::Guard,
         service::{Egress, Routes},
@@ -426,7 +427,7 @@ impl Caller {
             stream_type: StreamType::Http,
             version: env!("CARGO_PKG_VERSION").into(),
             features: 0,
-            timestamp_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            timestamp_ms: clock::millis(now),
             // The server has proved who it is by now.
             token: terms.token.clone(),
         };

@@ -10,16 +10,16 @@ const RESPONSE_BYTES: u64 = 320 * 1024;
 
 /// Whoever is to take what is written, looked after as soon as it does not.
 #[derive(Debug)]
-pub struct Taker {
-    unread: Unread,
+pub struct Taker<'a> {
+    unread: &'a Unread,
     who: Who,
     watched: Option<Watched>,
 }
 
-impl Taker {
+impl<'a> Taker<'a> {
     /// Nobody has to wait for it yet.
-    pub fn new(unread: &Unread, who: Who) -> Self {
-        Self { unread: unread.clone(), who, watched: None }
+    pub fn new(unread: &'a Unread, who: Who) -> Self {
+        Self { unread, who, watched: None }
     }
 
     /// Waits until it has taken what is written. As cancel-safe as the write.
@@ -36,7 +36,7 @@ impl Taker {
             }
             let Watched { reader, unread, .. } = self
                 .watched
-                .get_or_insert_with(|| Watched::new(&self.unread, self.who, Some(RESPONSE_BYTES), Open::Write(None)));
+                .get_or_insert_with(|| Watched::new(self.unread, self.who, Some(RESPONSE_BYTES), Open::Write(None)));
             let Some(Open::Write(waker)) = &mut *reader.lock() else { return Poll::Ready(Err(StreamError::TooSlow)) };
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 *waker = Some(cx.waker().clone());

@@ -18,7 +18,7 @@ use governor::{
 };
 use tokio::time::Instant;
 
-use crate::turns;
+use crate::{clock::millis, turns};
 
 /// How many visitors are remembered; the rest share one allowance until some of these are forgotten.
 const VISITORS_MAX: usize = 65_536;
@@ -90,10 +90,6 @@ impl Pace {
         }
         self.each.len() < self.visitors_max
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Returns a limit of one in each `interval`, and of `burst` at once.
